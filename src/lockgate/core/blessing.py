@@ -1,0 +1,82 @@
+"""The blessing: the proof that every required gate of stages 1 to 7 passed for one bundle.
+
+Register, stage and promote *take* a `Blessing`; `bless` is the only way to make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lockgate.core.ids import Digest, ReleaseId, digest_of
+from lockgate.core.verdict import GateReport, Verdict
+from lockgate.errors import NotBlessed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subjects:
+    """What a blessing is about; any other digest is another release.
+
+    Attributes:
+        release: The release that was judged.
+        bundle: The bundle that would ship.
+        spec: The spec it was judged by.
+        data: The snapshot it was fitted and evaluated on.
+        champion: The bundle it was compared with; None when the ledger shows there never was one.
+        code: Commit, tree and lock digest of the program that judged.
+    """
+
+    release: ReleaseId
+    bundle: Digest
+    spec: Digest
+    data: Digest
+    champion: Digest | None
+    code: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blessing:
+    """Proof that every required gate passed; made only by `bless`.
+
+    Attributes:
+        subjects: What it is about.
+        reports: Digest of each gate's report, by gate name.
+    """
+
+    subjects: Subjects
+    reports: Mapping[str, Digest]
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of the blessing, which approval and promotion refer to."""
+        return digest_of(self)
+
+
+def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[str]) -> Blessing:
+    """Return the blessing, if every required gate reported PASS on evidence.
+
+    Args:
+        subjects: What the reports are about.
+        reports: One report a gate.
+        required: The names of the gates that must have passed.
+
+    Raises:
+        NotBlessed: A required gate is missing, reported twice, reported without evidence, or did not pass.
+    """
+    by_gate: dict[str, GateReport] = {}
+    for each in reports:
+        if each.gate in by_gate:
+            raise NotBlessed(f"gate {each.gate} reported twice; one verdict a gate", gate=each.gate)
+        by_gate[each.gate] = each
+    wanted = sorted(set(required))
+    if not wanted:
+        raise NotBlessed("no gate is required, so nothing can be blessed; declare the gates of stages 1 to 7")
+    for name in wanted:
+        found = by_gate.get(name)
+        if found is None:
+            raise NotBlessed(f"gate {name} did not report; a gate that did not run is not a pass", gate=name)
+        if found.verdict is not Verdict.PASS or found.evidence is None:
+            raise NotBlessed(
+                f"gate {name} said {found.verdict}: {found.reason}", gate=name, verdict=str(found.verdict)
+            )
+    return Blessing(subjects=subjects, reports={name: digest_of(by_gate[name]) for name in wanted})

@@ -1,0 +1,325 @@
+"""The release spec: one YAML a model, one frozen value here. Small specs stay small: every default is safe.
+
+Constraints are `annotated_types`; the edges (`config.py`, Prefect's forms) enforce them through pydantic.
+Each field's docstring line is its row in the generated reference (`docs/reference/spec.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from lockgate.core.contract import TaskKind
+from lockgate.core.ids import Digest, ModelName, digest_of
+
+Fraction = Annotated[float, Ge(0), Le(1)]
+Seconds = Annotated[float, Gt(0)]
+Positive = Annotated[int, Gt(0)]
+Scalar = bool | int | float | str | None
+
+
+class SplitMethod(StrEnum):
+    """How rows are divided into train, validation and holdout."""
+
+    TIME = "time"
+    GROUP = "group"
+    RANDOM = "random"
+
+
+class ApprovalMode(StrEnum):
+    """Who decides."""
+
+    HUMAN = "human"
+    WHEN_ALL_PASS = "when_all_pass"  # noqa: S105 - not a password
+
+
+class RolloutStrategy(StrEnum):
+    """How a blessed bundle takes over."""
+
+    BLUE_GREEN = "blue_green"
+
+
+class Risk(StrEnum):
+    """How much harm a wrong answer can do; high forbids approval without a person."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSection:
+    """Who the model is.
+
+    Attributes:
+        name: 2 to 48 of a-z, 0-9 and '-'.
+        description: One sentence for the approver.
+        owner: Who answers for it.
+        intended_use: What it may be used for; printed on the card.
+        risk: low or high.
+    """
+
+    name: ModelName
+    description: str = ""
+    owner: str = ""
+    intended_use: str = ""
+    risk: Risk = Risk.LOW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSection:
+    """What is predicted.
+
+    Attributes:
+        kind: binary, multiclass or regression.
+        classes: Label values by index, as text; for binary the second is the positive one. Empty for regression.
+        threshold: Decision threshold on the positive class's probability; binary only. Null: chosen on validation as
+            the one of least expected cost (`costs`).
+        unit: Unit of the value; regression only.
+    """
+
+    kind: TaskKind
+    classes: tuple[str, ...] = ()
+    threshold: Annotated[float, Gt(0), Le(1)] | None = 0.5
+    unit: str = "1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSection:
+    """Where rows come from and what their columns mean.
+
+    Attributes:
+        suite: Name of the Great Expectations suite, a file in great_expectations/expectations/.
+        label: The column to predict. Rows without a label are traffic, not training data; their share is shown.
+        time: Column with the time an answer is needed, aware UTC; it orders and splits the rows.
+        key: Columns that together name one row.
+        numeric: Numeric feature columns.
+        categorical: String feature columns.
+        forbidden: Columns that no feature may be: known only after the event, or not allowed.
+        entity: Column whose value keys sticky routing.
+        prepare: `package.module:function`, frame of landed rows -> frame of rows; null: rows are landed as they are.
+        sample: `package.module:function`, batch name and path -> writes that batch of real data; for demo and replay.
+        sample_batches: Names of the batches that `sample` can write, in the order they land.
+        label_delay_s: How long after `time` the label is known.
+        duplicates: What a row with a key already seen in the batch means: "refuse" or "keep_last".
+    """
+
+    suite: str
+    label: str
+    time: str
+    key: Annotated[tuple[str, ...], MinLen(1)]
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    entity: str | None = None
+    prepare: str | None = None
+    sample: str | None = None
+    sample_batches: tuple[str, ...] = ()
+    label_delay_s: Annotated[float, Ge(0)] = 0.0
+    duplicates: str = "refuse"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Numeric then categorical feature columns: the order of the wire contract."""
+        return self.numeric + self.categorical
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSection:
+    """How rows are divided.
+
+    Attributes:
+        method: time (the newest rows are the holdout), group (by `group`), random (by key hash).
+        validation_days: Days before the holdout, for early stopping, search and the threshold; time only.
+        holdout_days: The newest days, for evaluation only; time only.
+        validation_fraction: Share of validation rows; group and random only.
+        holdout_fraction: Share of holdout rows; group and random only.
+        group: Column that keeps rows together; group only.
+        block: Rows of one block are not independent; comparisons resample blocks. "day" (of `data.time`) or a column.
+        train_window_days: Only rows of this many days before validation are trained on; null: all.
+    """
+
+    method: SplitMethod = SplitMethod.TIME
+    validation_days: Positive = 7
+    holdout_days: Positive = 21
+    validation_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.15
+    holdout_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.2
+    group: str | None = None
+    block: str = "day"
+    train_window_days: Positive | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSection:
+    """An optional hyperparameter search on validation.
+
+    Attributes:
+        space: Parameter name to [low, high] (numbers) or a list of choices (three or more, or strings).
+        trials: At most this many.
+        time_budget_s: Ends the search, whatever is left.
+    """
+
+    space: Mapping[str, tuple[Scalar, ...]]
+    trials: Positive = 20
+    time_budget_s: Seconds = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSection:
+    """What is fitted.
+
+    Attributes:
+        family: A name in `lockgate.models.TRAINERS`; "estimator" takes `estimator`.
+        estimator: `package.module:function` (seed, parameters) -> unfitted scikit-learn estimator over a frame of
+            the features.
+        parameters: Passed to the family.
+        early_stopping_rounds: For boosted trees; null: fit all rounds.
+        search: Optional search.
+        seed: Seeds everything that draws.
+        time_limit_s: A fit that takes longer is ended, and the stage fails.
+        memory_limit_bytes: The fit's process may not hold more.
+    """
+
+    family: str = "xgboost"
+    estimator: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    early_stopping_rounds: Positive | None = 20
+    search: SearchSection | None = None
+    seed: Annotated[int, Ge(0)] = 7
+    time_limit_s: Seconds = 900.0
+    memory_limit_bytes: Positive = 8 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceSection:
+    """Rows that are judged on their own.
+
+    Attributes:
+        column: Every value of this column is a slice.
+        values: Only these; null: all.
+    """
+
+    column: str
+    values: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSection:
+    """Who decides, and how long they have.
+
+    Attributes:
+        mode: human, or when_all_pass (forbidden for risk: high).
+        timeout_s: After this the release expires.
+        remind_before_s: The approvers are told again this long before it expires.
+        approvers: Names that may decide; empty: anyone with access to the Prefect UI.
+        four_eyes: The approver may not be who started the release.
+        checklist: What the approver confirms, item by item.
+    """
+
+    mode: ApprovalMode = ApprovalMode.HUMAN
+    timeout_s: Seconds = 72 * 3600.0
+    remind_before_s: Seconds = 4 * 3600.0
+    approvers: tuple[str, ...] = ()
+    four_eyes: bool = False
+    checklist: tuple[str, ...] = ("I read the dossier", "I know how to roll back")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSection:
+    """How a blessed, approved bundle takes over.
+
+    Attributes:
+        strategy: blue_green: both warm, one switch, verified from live answers, previous kept warm.
+        readback_requests: How many live answers must carry the new digest before the switch counts as verified.
+        timeout_s: A switch that is not verified in this time is undone.
+    """
+
+    strategy: RolloutStrategy = RolloutStrategy.BLUE_GREEN
+    readback_requests: Positive = 5
+    timeout_s: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoringSection:
+    """What is watched after promotion.
+
+    Attributes:
+        log_requests: Whether production logs each request's inputs.
+    """
+
+    log_requests: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingSection:
+    """What starts a release.
+
+    Attributes:
+        schedule: Cron in UTC for the scheduled deployment; null: none.
+        on_new_data: Whether a landed batch starts one.
+    """
+
+    schedule: str | None = None
+    on_new_data: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostsSection:
+    """What a wrong decision costs, in any one unit; used to choose the threshold and to rank.
+
+    Attributes:
+        false_positive: Cost of acting when nothing was wrong.
+        false_negative: Cost of not acting when something was.
+    """
+
+    false_positive: Annotated[float, Ge(0)] = 1.0
+    false_negative: Annotated[float, Ge(0)] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseSpec:
+    """Everything Lockgate knows about one model.
+
+    Attributes:
+        model: Who the model is.
+        task: What is predicted.
+        data: Where rows come from and what their columns mean.
+        split: How rows are divided.
+        training: What is fitted.
+        gates: Each gate's own thresholds, by gate name; gates not named keep their defaults. Holds the gate's
+            `Thresholds` value (an instance of that gate's own dataclass).
+        slices: Rows that are judged on their own.
+        sensitive: Columns whose groups are compared for fairness.
+        approval: Who decides.
+        rollout: How it takes over.
+        monitoring: What is watched.
+        retraining: What starts a release.
+        costs: What a wrong decision costs.
+    """
+
+    model: ModelSection
+    task: TaskSection
+    data: DataSection
+    split: SplitSection = SplitSection()
+    training: TrainingSection = TrainingSection()
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    slices: tuple[SliceSection, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    approval: ApprovalSection = ApprovalSection()
+    rollout: RolloutSection = RolloutSection()
+    monitoring: MonitoringSection = MonitoringSection()
+    retraining: RetrainingSection = RetrainingSection()
+    costs: CostsSection = CostsSection()
+
+    @property
+    def name(self) -> ModelName:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 of the resolved spec, stamped on everything."""
+        return digest_of(self)
