@@ -134,7 +134,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, environment: str 
     project = Path(env.get("LOCKGATE_PROJECT") or _find_project(Path.cwd())).resolve()
     name = env.get("LOCKGATE_ENVIRONMENT", environment)
     given = _read_environment(project / "deployments" / "environments" / f"{name}.yaml")
-    home = Path(env.get("LOCKGATE_HOME") or given.get("home") or project / ".lockgate").expanduser().resolve()
+    home = Path(str(env.get("LOCKGATE_HOME") or given.get("home") or project / ".lockgate")).expanduser().resolve()
     return Settings(
         project=project,
         home=home,

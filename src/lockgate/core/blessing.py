@@ -76,7 +76,5 @@ def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[
         if found is None:
             raise NotBlessed(f"gate {name} did not report; a gate that did not run is not a pass", gate=name)
         if found.verdict is not Verdict.PASS or found.evidence is None:
-            raise NotBlessed(
-                f"gate {name} said {found.verdict}: {found.reason}", gate=name, verdict=str(found.verdict)
-            )
+            raise NotBlessed(f"gate {name} said {found.verdict}: {found.reason}", gate=name, verdict=str(found.verdict))
     return Blessing(subjects=subjects, reports={name: digest_of(by_gate[name]) for name in wanted})

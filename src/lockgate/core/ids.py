@@ -63,7 +63,7 @@ def to_json(value: object) -> Json:
     Raises:
         TypeError: The value holds something with no JSON form.
     """
-    if value is None or isinstance(value, bool | int | str) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return to_json(value.value)

@@ -181,9 +181,7 @@ def report(gate: str, stage: Stage, checks: Sequence[Check], evidence: Digest) -
         verdict = Verdict.PASS
     worst = next((c for c in required if c.verdict is verdict), None)
     reason = worst.reason if worst else "no required check was made; add one, or measure what it needs"
-    return GateReport(
-        gate=gate, stage=stage, verdict=verdict, checks=tuple(checks), evidence=evidence, reason=reason
-    )
+    return GateReport(gate=gate, stage=stage, verdict=verdict, checks=tuple(checks), evidence=evidence, reason=reason)
 
 
 def could_not_measure(gate: str, stage: Stage, reason: str) -> GateReport:
