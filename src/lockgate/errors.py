@@ -19,8 +19,6 @@ it is built from its message and keyword data alone.
 
 from __future__ import annotations
 
-from typing import Self
-
 
 class LockgateError(Exception):
     """Base of every error raised on purpose.
@@ -38,15 +36,12 @@ class LockgateError(Exception):
         self.data = data
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.message, self.data))
-
-    @classmethod
-    def _build(cls, message: str, data: dict[str, object]) -> Self:
-        return cls(message, **data)
+        return (rebuild, (type(self), self.message, self.data))
 
 
-def _rebuild(kind: type[LockgateError], message: str, data: dict[str, object]) -> LockgateError:
-    return kind._build(message, data)
+def rebuild(kind: type[LockgateError], message: str, data: dict[str, object]) -> LockgateError:
+    """Make an error again from its parts; pickle's way back."""
+    return kind(message, **data)
 
 
 class BadInput(LockgateError):

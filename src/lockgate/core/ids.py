@@ -21,7 +21,7 @@ ReleaseId = NewType("ReleaseId", str)
 Digest = NewType("Digest", str)
 """A lower-case hexadecimal sha256, 64 characters, without a prefix."""
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """What JSON can hold, read-only: covariant, so that a `dict[str, float]` is one."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -54,7 +54,7 @@ def is_model_name(text: str) -> bool:
     return _MODEL_NAME.fullmatch(text) is not None
 
 
-def to_json(value: object) -> Json:
+def to_json(value: object) -> Json:  # noqa: PLR0911 - one line a kind of value reads best
     """Return the JSON form of a value built from dataclasses, mappings, sequences, enums, times and numbers.
 
     NaN and infinities become the strings "NaN", "Infinity" and "-Infinity": JSON has no word for them, and `null`

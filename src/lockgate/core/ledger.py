@@ -23,8 +23,8 @@ class Event(StrEnum):
     BATCH_LANDED = "batch_landed"  # sha256, name
     BATCH_INGESTED = "batch_ingested"  # sha256, name, rows, table_version
     BATCH_QUARANTINED = "batch_quarantined"  # sha256, name, reason
-    RELEASE_OPENED = "release_opened"  # spec, code, run, reason, started_by
-    RELEASE_RESUMED = "release_resumed"  # run
+    RELEASE_OPENED = "release_opened"  # spec, code, run, reason, started_by, process
+    RELEASE_RESUMED = "release_resumed"  # run, process: entered again, after its approval or a Retry
     EVIDENCE = "evidence"  # the whole Evidence
     VERDICT = "verdict"  # the whole GateReport
     BUNDLE = "bundle"  # bundle, data
@@ -230,8 +230,12 @@ def project(rows: Iterable[LedgerRow]) -> ModelState:
     )
 
 
-def _follow_release(opened: OpenRelease | None, row: LedgerRow) -> OpenRelease | None:
+def _follow_release(  # noqa: PLR0911 - one return an event
+    opened: OpenRelease | None, row: LedgerRow
+) -> OpenRelease | None:
     if row.event in (Event.RELEASE_OPENED, Event.RELEASE_RESUMED) and row.release is not None:
+        if opened is not None and opened.release == row.release:
+            return replace(opened, run=str(row.payload["run"]))
         return OpenRelease(release=row.release, run=str(row.payload["run"]), opened_at=row.at)
     if opened is None or row.release != opened.release:
         return opened

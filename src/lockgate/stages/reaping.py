@@ -1,0 +1,100 @@
+"""The reaper: ends approvals that are overdue and runs whose process is gone, and says both in the ledger.
+
+It acts only on what it can prove: an expiry that passed, a run in an end state, a process id of this machine that no
+longer lives. A run on another machine is left to the orchestrator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lockgate.core.ids import Json, ModelName
+from lockgate.core.ledger import Event, LedgerRow, OpenRelease, Outcome
+from lockgate.core.spec import ReleaseSpec
+from lockgate.ports import Clock, FlowRuns, Ledger, Notifier
+from lockgate.stages.approving import tell
+from lockgate.stages.releasing import end_release
+
+_SETTLING = timedelta(seconds=60)
+"""A resumed run is RUNNING before its new process has signed in to the ledger; ours: ten times a slow start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """One thing the reaper did.
+
+    Attributes:
+        model: The model.
+        release: The release.
+        did: What was done, in one sentence.
+    """
+
+    model: ModelName
+    release: str
+    did: str
+
+
+def reap(  # noqa: PLR0913 - five ports and one question
+    ledger: Ledger,
+    runs: FlowRuns,
+    clock: Clock,
+    notifier: Notifier,
+    spec: ReleaseSpec,
+    *,
+    lives: Callable[[Mapping[str, Json]], bool | None],
+) -> Reaped | None:
+    """Look at the model's open release once.
+
+    Args:
+        lives: Tells whether a recorded process still runs; None when it cannot be known from here.
+    """
+    held = ledger.state(spec.name).open
+    if held is None:
+        return None
+    run = runs.state(held.run)
+    settled = run is not None and clock.now() - run.since > _SETTLING
+    if run is not None and run.type == "RUNNING" and settled and lives(_process(ledger, spec, held)) is False:
+        reason = "the process that ran it is gone; press Retry in the Prefect UI, or start a new release"
+        runs.end(held.run, type="CRASHED", name="Crashed", message=reason)
+        return _end(ledger, spec, held, Outcome.FAILED, reason)
+    if run is not None and run.ended:
+        return _end(ledger, spec, held, Outcome.FAILED, f"its run ended as {run.name}; Retry it, or start a new one")
+    if held.waiting and held.expires_at is not None:
+        return _watch_expiry(ledger, runs, notifier, spec, held, clock.now(), held.expires_at)
+    return None
+
+
+def _watch_expiry(  # noqa: PLR0913, PLR0917 - one private step of the function above
+    ledger: Ledger,
+    runs: FlowRuns,
+    notifier: Notifier,
+    spec: ReleaseSpec,
+    held: OpenRelease,
+    now: datetime,
+    expires: datetime,
+) -> Reaped | None:
+    if now > expires:
+        reason = f"nobody decided before {expires.isoformat()}; start a new release when somebody can"
+        reaped = _end(ledger, spec, held, Outcome.EXPIRED, reason)
+        runs.end(held.run, type="CANCELLED", name="Expired", message=reason)
+        return reaped
+    if not held.reminded and now > expires - timedelta(seconds=spec.approval.remind_before_s):
+        ledger.append(spec.name, Event.APPROVAL_REMINDED, {"expires_at": expires.isoformat()}, release=held.release)
+        tell(notifier, held.release, f"still waits for your decision; it expires {expires.isoformat()}", {})
+        return Reaped(model=spec.name, release=held.release, did="reminded the approvers")
+    return None
+
+
+def _process(ledger: Ledger, spec: ReleaseSpec, held: OpenRelease) -> Mapping[str, Json]:
+    rows: tuple[LedgerRow, ...] = ledger.rows(
+        spec.name, release=held.release, events=(Event.RELEASE_OPENED, Event.RELEASE_RESUMED)
+    )
+    process = rows[-1].payload.get("process")
+    return process if isinstance(process, Mapping) else {}
+
+
+def _end(ledger: Ledger, spec: ReleaseSpec, held: OpenRelease, outcome: Outcome, reason: str) -> Reaped:
+    end_release(ledger, spec, held.release, outcome, reason, actor="reaper")
+    return Reaped(model=spec.name, release=held.release, did=f"ended it as {outcome}: {reason}")
