@@ -1,0 +1,87 @@
+"""Reads `contract.json` and `probe_requests.json` into core's types, and refuses what does not hold together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from lockgate.core.contract import ColumnType, ModelContract, ProbeSet, TaskKind
+from lockgate.core.ids import is_model_name
+from lockgate.errors import IntegrityError
+
+T = TypeVar("T", ModelContract, ProbeSet)
+SCHEMA_VERSION = 1
+
+
+def parse_contract(data: bytes) -> ModelContract:
+    """Read a contract.
+
+    Raises:
+        IntegrityError: It is not of the known form, or contradicts itself; says where.
+    """
+    contract = _decode("contract.json", data, ModelContract)
+    problem = next(_contradictions(contract), None)
+    if problem:
+        raise IntegrityError(f"part contract.json: {problem}")
+    return contract
+
+
+def parse_probes(data: bytes) -> ProbeSet:
+    """Read the probe requests.
+
+    Raises:
+        IntegrityError: They are not of the known form, or there are none: a bundle without probes proves nothing.
+    """
+    probes = _decode("probe_requests.json", data, ProbeSet)
+    if not probes.requests:
+        raise IntegrityError("part probe_requests.json: it holds no probe; a bundle must prove its answers")
+    if not (probes.absolute >= 0 and probes.relative >= 0):
+        raise IntegrityError("part probe_requests.json: its bounds must be at least 0")
+    return probes
+
+
+def _decode(part: str, data: bytes, kind: type[T]) -> T:
+    try:
+        value = msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
+        raise IntegrityError(f"part {part}: {broken}") from broken
+    if value.schema_version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"part {part}: schema_version is {value.schema_version}; this server reads {SCHEMA_VERSION}"
+        )
+    return value
+
+
+def _contradictions(contract: ModelContract) -> Iterator[str]:
+    """Yield what does not hold together, worst first."""
+    if not is_model_name(contract.model):
+        yield f"model {contract.model!r} is no model name"
+    names = [column.name for column in contract.inputs]
+    if not names:
+        yield "it takes no inputs"
+    if len(set(names)) != len(names):
+        yield "two inputs share a name"
+    for kind, tensor, mapped in (
+        (ColumnType.NUMBER, contract.graph.numeric_input, contract.graph.numeric_columns),
+        (ColumnType.STRING, contract.graph.string_input, contract.graph.string_columns),
+    ):
+        wanted = sorted(column.name for column in contract.inputs if column.type is kind)
+        if sorted(mapped) != wanted:
+            yield f"the graph takes the {kind} columns {sorted(mapped)}, the inputs are {wanted}"
+        if bool(tensor) != bool(mapped):
+            yield f"graph input for {kind} columns is {tensor!r} for {len(mapped)} columns"
+    yield from _task_contradictions(contract)
+
+
+def _task_contradictions(contract: ModelContract) -> Iterator[str]:
+    allowed = {TaskKind.BINARY: (2, 2), TaskKind.MULTICLASS: (2, 1 << 16), TaskKind.REGRESSION: (0, 0)}
+    least, most = allowed[contract.task]
+    if not least <= len(contract.classes) <= most:
+        yield f"a {contract.task} model cannot have {len(contract.classes)} classes"
+    binary = contract.task is TaskKind.BINARY
+    if binary and (contract.threshold is None or not 0 <= contract.threshold <= 1):
+        yield f"threshold is {contract.threshold}; a binary model needs one from 0 to 1"
+    if not binary and contract.threshold is not None:
+        yield f"a {contract.task} model has no threshold"
