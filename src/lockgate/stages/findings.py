@@ -1,0 +1,32 @@
+"""What an auditor finds: one fact that does not hold, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockgate.core.ids import ModelName, ReleaseId
+from lockgate.core.ledger import LedgerRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing in the record that does not hold.
+
+    Attributes:
+        model: Whose record.
+        seq: The row it shows at; None when it concerns the record as a whole.
+        release: The release it concerns; None when it concerns the chain.
+        what: chain, head, record, evidence, verdict, thresholds, blessing, approval, traffic, outcome or missing.
+        message: One sentence.
+    """
+
+    model: ModelName
+    seq: int | None = None
+    release: ReleaseId | None = None
+    what: str
+    message: str
+
+
+def finding_at(row: LedgerRow, what: str, message: str) -> Finding:
+    """Return a finding that shows at a row."""
+    return Finding(model=row.model, seq=row.seq, release=row.release, what=what, message=f"row {row.seq}: {message}")
