@@ -1,0 +1,181 @@
+"""Gate `slices`: is any declared group of rows served worse than the bound allows?
+
+Each slice of enough rows and blocks is tested for an excess loss above the bound; the tests of one release share a
+false discovery rate, so that many small slices do not stop a good model by chance. A slice too small to judge is named,
+as an advisory check, never silently dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from lockgate.core.estimates import count, number, read_estimate, unit_of, within
+from lockgate.core.evidence import Evidence
+from lockgate.core.gates import Gate
+from lockgate.core.ids import Json, Stage
+from lockgate.core.intervals import rounded
+from lockgate.core.slices import adjusted, worse_than
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """What the slices gate asks for.
+
+    Attributes:
+        worse_fraction: With a champion: the loss in a slice may exceed the champion's on the same rows by this share of
+            the champion's overall loss.
+        excess_fraction: Without one, for probabilities: the loss in a slice may exceed what the answers themselves
+            expect by this share of the overall loss. Labels that are noise in a slice cost about 0.8 of it.
+        error_ratio: Without one, for values: the mean squared error in a slice may be this many times the overall one.
+        fdr: False discovery rate that the tests of one release share.
+        min_rows: A slice of fewer rows is named, not judged.
+        min_blocks: A slice in fewer blocks is named, not judged.
+    """
+
+    worse_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
+    excess_fraction: Annotated[float, Gt(0)] = 0.35
+    error_ratio: Annotated[float, Gt(1)] = 4.0
+    fdr: Annotated[float, Gt(0), Lt(0.5)] = 0.05
+    min_rows: Annotated[int, Ge(30)] = 200
+    min_blocks: Annotated[int, Ge(5)] = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """One measured slice, read back."""
+
+    name: str
+    rows: int
+    blocks: int
+    given: Json
+    excess: Mapping[str, float] | None
+
+
+def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
+    """Judge every declared slice; a slice without its numbers is an ERROR, however small."""
+    found = evidence.measurements
+    measured = _read(found.get("slices"))
+    declared = found.get("declared")
+    bound = excess_bound(found, thresholds)
+    if measured is None or bound is None or not isinstance(declared, Sequence) or isinstance(declared, str):
+        reason = "the measurements hold no slices, no overall loss or no basis; measure again"
+        return report(
+            GATE.name, GATE.stage, [compare("slices", None, 0.0, Direction.AT_LEAST, reason=reason)], evidence.digest
+        )
+    large = [each for each in measured if each.rows >= thresholds.min_rows and each.blocks >= thresholds.min_blocks]
+    small = [each for each in measured if each not in large]
+    checks = [_judged_any(len(large), len(declared)), *_judged(large, bound, thresholds)]
+    checks += [*_unlisted(found.get("unlisted"), thresholds), *(_named(each, thresholds) for each in small)]
+    return report(GATE.name, GATE.stage, checks, evidence.digest)
+
+
+def _read(given: Json) -> list[_Slice] | None:
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        return None
+    read = []
+    for each in given:
+        name, rows, blocks = within(each, "slice"), count(within(each, "n")), count(within(each, "blocks"))
+        if not isinstance(name, str) or rows is None or blocks is None:
+            return None
+        excess = within(each, "excess")
+        read.append(_Slice(name=name, rows=rows, blocks=blocks, given=excess, excess=read_estimate(excess)))
+    return read
+
+
+def excess_bound(found: Json, thresholds: Thresholds) -> float | None:
+    """Return the most excess loss a slice may have, in the loss's own unit; None where measurements name no basis."""
+    overall = number(within(found, "overall_loss"))
+    factors = {
+        "champion": thresholds.worse_fraction,
+        "expected": thresholds.excess_fraction,
+        "overall": thresholds.error_ratio - 1.0,
+    }
+    basis = within(found, "basis")
+    if overall is None or not isinstance(basis, str) or basis not in factors:
+        return None
+    return factors[basis] * overall
+
+
+def _judged_any(judged: int, declared: int) -> Check:
+    least = 1 if declared else 0
+    return compare(
+        "slices_judged",
+        float(judged),
+        least,
+        Direction.AT_LEAST,
+        unit="slices",
+        n=judged,
+        n_min=least,
+        reason="every declared slice is too small to judge; lengthen the holdout or declare coarser slices",
+    )
+
+
+def _unlisted(given: Json, thresholds: Thresholds) -> list[Check]:
+    """Return a check for slices that were counted, not measured: too many of them, none may be large."""
+    slices, largest = count(within(given, "slices")), count(within(given, "largest"))
+    if slices == 0:
+        return []
+    check = compare(
+        "largest_unlisted_slice",
+        None if slices is None or largest is None else float(largest),
+        thresholds.min_rows - 1,
+        Direction.AT_MOST,
+        unit="rows",
+        reason="a slice large enough to judge was left out, there are too many; name values in the spec's slices",
+    )
+    failed = check.verdict is Verdict.FAIL  # not judged, which is not the same as bad
+    return [replace(check, verdict=Verdict.INCONCLUSIVE) if failed else check]
+
+
+def _judged(large: Sequence[_Slice], bound: float, thresholds: Thresholds) -> list[Check]:
+    p_values = [
+        worse_than(each.excess["estimate"], each.excess["se"], each.blocks, bound)
+        for each in large
+        if each.excess is not None
+    ]
+    ready = iter(rounded(q) for q in adjusted(p_values))
+    return [_check(each, None if each.excess is None else next(ready), bound, thresholds) for each in large]
+
+
+def _check(each: _Slice, q_value: float | None, bound: float, thresholds: Thresholds) -> Check:
+    excess = each.excess
+    unit = unit_of(each.given)
+    return compare(
+        "q_value_of_excess_loss",
+        q_value,
+        thresholds.fdr,
+        Direction.AT_LEAST,
+        slice=each.name,
+        n=each.rows,
+        estimate=None if excess is None else excess["estimate"],
+        interval=None if excess is None else (excess["low"], excess["high"]),
+        reason=f"loss in {each.name} exceeds its reference by more than {bound:.3g} {unit}; look at its rows first",
+    )
+
+
+def _named(each: _Slice, thresholds: Thresholds) -> Check:
+    excess = each.excess
+    return Check(
+        name="too_small_to_judge",
+        observed=float(each.rows),
+        threshold=float(thresholds.min_rows),
+        direction=Direction.AT_LEAST,
+        verdict=Verdict.INCONCLUSIVE,
+        reason=f"{each.name} has {each.rows} rows in {each.blocks} blocks; "
+        f"{thresholds.min_rows} in {thresholds.min_blocks} are needed",
+        unit="rows",
+        required=False,
+        slice=each.name,
+        n=each.rows,
+        estimate=None if excess is None else excess["estimate"],
+    )
+
+
+GATE = Gate(
+    name="slices", stage=Stage.EVALUATE, thresholds=Thresholds, judge=judge, title="No group of rows left behind"
+)

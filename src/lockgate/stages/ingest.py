@@ -1,0 +1,92 @@
+"""Stage 1, after the landed files were taken in: freeze the rows of this release, and say what landed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lockgate.core.ids import Json
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.core.spec import ReleaseSpec
+from lockgate.errors import BadInput
+from lockgate.ports import DatasetStore, Ingested, Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def measure_ingest(
+    store: DatasetStore, spec: ReleaseSpec, landed: Sequence[Ingested | LedgerRow]
+) -> tuple[Mapping[str, Mapping[str, Json]], Snapshot | None]:
+    """Freeze the table, and measure for the schema gate.
+
+    Args:
+        landed: What this release is made of: what `DatasetStore.ingest` returned, or the ledger's rows about it
+            (BATCH_INGESTED, BATCH_QUARANTINED), so that a crash in between forgets nothing. May be empty: a release
+            may also be asked for without new data.
+
+    Returns:
+        The measurements by gate, and the snapshot; None when the table is too short for the split and a file of this
+        release was refused: then the gate says why, and no snapshot is needed.
+
+    Raises:
+        BadInput: The table is empty or too short for the split, and no refused file explains it.
+    """
+    batches = [_facts(each) for each in landed]
+    refused = sum(batch["quarantined"] is not None for batch in batches)
+    snapshot, short = None, None
+    try:
+        snapshot = store.freeze(spec)
+    except BadInput as wrong:
+        if not refused:
+            raise
+        short = wrong.message
+    measured: dict[str, Json] = {
+        "batches": batches,
+        "accepted": len(batches) - refused,
+        "quarantined": refused,
+        "snapshot": None if snapshot is None else _told(snapshot),
+        "too_short": short,
+        "columns": None if snapshot is None else _columns(store, spec, snapshot),
+    }
+    return {"schema": measured}, snapshot
+
+
+def _facts(landed: Ingested | LedgerRow) -> dict[str, Json]:
+    if isinstance(landed, Ingested):
+        return {
+            "name": landed.batch.name,
+            "sha256": landed.batch.sha256,
+            "rows": landed.rows,
+            "table_version": landed.table_version,
+            "quarantined": landed.quarantined,
+            "not_stored": list(landed.columns_not_stored),
+        }
+    payload = landed.payload
+    reason = payload.get("reason", "no reason on record") if landed.event is Event.BATCH_QUARANTINED else None
+    kept = {name: payload.get(name) for name in ("name", "sha256", "rows", "table_version")}
+    return {**kept, "quarantined": reason}
+
+
+def _told(snapshot: Snapshot) -> dict[str, Json]:
+    return {
+        "digest": snapshot.digest,
+        "table_version": snapshot.table_version,
+        "as_of": snapshot.as_of.isoformat(),
+        "rows": dict(snapshot.rows),
+        "unlabelled": dict(snapshot.unlabelled),
+    }
+
+
+def _columns(store: DatasetStore, spec: ReleaseSpec, snapshot: Snapshot) -> dict[str, Json]:
+    """Compare the frozen rows with the spec: it may name more than the table has held since its first batch."""
+    frame = store.part(snapshot, "validation")  # the smallest part; all have the same columns
+    wanted = (*spec.data.key, spec.data.time, spec.data.label, *spec.data.features)
+    missing = [name for name in wanted if name not in frame]
+    mistyped = [name for name in spec.data.numeric if name in frame and not _is_number(frame, name)]
+    mistyped += [name for name in spec.data.categorical if name in frame and _is_number(frame, name)]
+    return {"there": len(frame.columns), "missing": missing, "mistyped": mistyped}
+
+
+def _is_number(frame: pd.DataFrame, name: str) -> bool:
+    return frame[name].dtype.kind in "biuf"
