@@ -262,7 +262,9 @@ def _follow_traffic(
     if row.event is Event.TRAFFIC_INTENDED:
         pending[str(row.payload["environment"])] = row
     elif row.event is Event.TRAFFIC_UNVERIFIED:
-        pending.pop(str(row.payload["environment"]), None)
+        begun = pending.get(str(row.payload["environment"]))
+        if begun is not None and begun.seq == row.payload["sequence"]:  # an undo may have begun before this write-off
+            del pending[str(row.payload["environment"])]
     elif row.event is Event.TRAFFIC_VERIFIED:
         environment = str(row.payload["environment"])
         intent = pending.pop(environment, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lockgate.core.blessing import Blessing
-from lockgate.core.ids import Digest, Json, ReleaseId
+from lockgate.core.ids import Digest, Json, ReleaseId, Stage
 from lockgate.core.ledger import Event, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ApprovalMode, ReleaseSpec
@@ -19,6 +19,7 @@ from lockgate.errors import ApprovalVoid, BadInput
 from lockgate.ports import Clock, Ledger, Notifier
 from lockgate.stages.releasing import end_release
 
+STAGE = Stage.APPROVAL
 POLICY = "policy: when_all_pass"
 """The approver on record when the spec lets passing gates decide."""
 

@@ -16,7 +16,7 @@ from lockgate.core.ids import Digest, Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, ModelState, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import LedgerConflict, TransientError
+from lockgate.errors import BadInput, LedgerConflict, TransientError
 from lockgate.ports import Batch, DatasetStore, FlowRuns, Ingested, Ledger
 
 BY_ITSELF = ("new data", "schedule")
@@ -159,7 +159,7 @@ def enter_release(ledger: Ledger, spec: ReleaseSpec, start: Start) -> Progress |
     if release is None:
         return None
     so_far = _progress(spec, start, release)
-    opened = ledger.rows(spec.name, release=release, events=(Event.RELEASE_OPENED,))[0]
+    opened = opened_row(ledger, spec, release)
     state = ledger.state(spec.name)
     outcome = state.outcomes.get(release)
     if outcome not in (None, Outcome.FAILED):
@@ -212,6 +212,18 @@ def release_of_run(ledger: Ledger, spec: ReleaseSpec, run: str) -> ReleaseId | N
         if row.payload["run"] == run:
             return row.release
     return None
+
+
+def opened_row(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId) -> LedgerRow:
+    """Return the row that opened a release.
+
+    Raises:
+        BadInput: There is no such release of this model.
+    """
+    rows = ledger.rows(spec.name, release=release, events=(Event.RELEASE_OPENED,))
+    if not rows:
+        raise BadInput(f"{spec.name} has no release {release!r}; see lockgate history --model {spec.name}")
+    return rows[0]
 
 
 def _progress(spec: ReleaseSpec, start: Start, release: ReleaseId) -> Progress:

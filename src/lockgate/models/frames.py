@@ -1,0 +1,96 @@
+"""From a frame of rows to what models take: one way, used by fitting, native scoring and the graph alike.
+
+Numbers are float32 and a missing one is NaN; strings are text and a missing one is `MISSING`. float32 before anything
+else, because the graph sees float32: a threshold fitted between two float64 values that are one float32 would make
+the two answer differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lockgate.core.contract import TaskKind
+from lockgate.core.labels import class_indices
+from lockgate.core.spec import ReleaseSpec
+from lockgate.errors import BadInput
+from lockgate.models.trainer import MISSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Labelled rows in the form that trainers take.
+
+    Attributes:
+        features: float32 numeric columns, then object columns of strings; n rows, in the spec's order.
+        label: int64 class index, or float64 value for regression; [n].
+    """
+
+    features: pd.DataFrame
+    label: NDArray[np.int64] | NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def numeric_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]:
+    """Return float32 [n, k]; a null is NaN.
+
+    Raises:
+        BadInput: A column is absent, or holds something that is no number.
+    """
+    matrix = np.empty((len(frame), len(columns)), dtype=np.float32)
+    for at, name in enumerate(columns):
+        try:
+            matrix[:, at] = _column(frame, name).to_numpy(dtype=np.float32, na_value=np.nan)
+        except (TypeError, ValueError) as wrong:
+            raise BadInput(f"column {name!r} must hold numbers: {wrong}", column=name) from wrong
+    return matrix
+
+
+def string_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:
+    """Return strings as an object array [n, c]; a null is `MISSING`, anything else its text."""
+    matrix = np.empty((len(frame), len(columns)), dtype=object)
+    for at, name in enumerate(columns):
+        column = _column(frame, name)
+        values = column.astype(object).to_numpy(copy=True)
+        absent = column.isna().to_numpy(dtype=bool)
+        values[absent] = MISSING
+        if not isinstance(column.dtype, pd.StringDtype):
+            values = np.array([value if type(value) is str else str(value) for value in values], dtype=object)
+        matrix[:, at] = values
+    return matrix
+
+
+def native_frame(frame: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> pd.DataFrame:
+    """Return the frame that fitted estimators take: float32 columns, then object columns of strings."""
+    numbers = pd.DataFrame(numeric_matrix(frame, numeric), columns=list(numeric))
+    strings = pd.DataFrame(string_matrix(frame, categorical), columns=list(categorical), dtype=object)
+    return pd.concat([numbers, strings], axis=1)
+
+
+def labelled_rows(frame: pd.DataFrame, spec: ReleaseSpec) -> Rows:
+    """Return the rows that have a label.
+
+    Raises:
+        BadInput: A column is absent or of the wrong type, or a label is none of the classes.
+    """
+    label = _column(frame, spec.data.label)
+    there = label.notna().to_numpy(dtype=bool)
+    values = label[there]
+    if spec.task.kind is TaskKind.REGRESSION:
+        target: NDArray[np.int64] | NDArray[np.float64] = values.to_numpy(dtype=np.float64)
+    else:
+        target = class_indices(values.tolist(), spec.task.classes)
+    features = native_frame(frame[there], spec.data.numeric, spec.data.categorical)
+    return Rows(features=features, label=target)
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    if name not in frame.columns:
+        raise BadInput(f"column {name!r} is missing; the rows have {', '.join(map(str, frame.columns))}", column=name)
+    return frame[name]
