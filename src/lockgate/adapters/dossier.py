@@ -1,0 +1,104 @@
+"""The dossier: one self-contained HTML page that an approver reads before deciding.
+
+No script, no request to anywhere, no clock: equal facts give equal bytes, so that the approval can bind to its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from lockgate.adapters.dossier_plots import (
+    reliability_plot,
+    residual_histogram,
+    residual_plot,
+    roc_plot,
+    slice_plot,
+)
+from lockgate.adapters.durable_files import write_whole
+from lockgate.core.ids import Digest, Json, ReleaseId, digest_bytes
+from lockgate.core.spec import ReleaseSpec
+from lockgate.core.verdict import GateReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DossierFacts:
+    """Everything the page says.
+
+    Attributes:
+        release: The release under judgement.
+        spec: What it was judged by.
+        as_of: The release's time, aware UTC.
+        bundle: Digest of what would ship.
+        champion: Digest of what serves now; None when there never was one.
+        reports: One report a gate, in the order a release meets them.
+        required: Names of the gates a blessing needs; one without a report is shown as missing.
+        titles: A few words for people by gate name; a gate not named shows its name.
+        evaluation: What `evaluation_document` returned.
+        lineage: What it was made from, label to value: digests, commit, lock, data version, rows.
+        card: The model card, as text.
+        stress: Summary of the load test, label to value; empty when there is none.
+        unknown: What is not known, beyond what the page itself can tell; one sentence each.
+    """
+
+    release: ReleaseId
+    spec: ReleaseSpec
+    as_of: datetime
+    bundle: Digest
+    champion: Digest | None
+    reports: tuple[GateReport, ...]
+    required: tuple[str, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Mapping[str, Json] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    card: str = ""
+    stress: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def render_dossier(facts: DossierFacts, out: Path) -> Digest:
+    """Write the page and return the sha256 of its bytes; it appears whole or not at all.
+
+    Args:
+        facts: What it says. Equal facts give equal bytes.
+        out: The file.
+
+    Raises:
+        TransientError: The disk is full.
+    """
+    text = dossier_html(facts)
+    write_whole(out, text)
+    return digest_bytes(text.encode())
+
+
+def dossier_html(facts: DossierFacts) -> str:
+    """Return the page."""
+    import jinja2
+    from markupsafe import Markup
+
+    from lockgate.adapters.dossier_view import view_of
+    from lockgate.adapters.dossier_words import sentence
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lockgate.adapters", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sentence"] = sentence
+    view = view_of(facts)
+    curves = facts.evaluation.get("curves")
+    drawings = {
+        "roc": roc_plot(curves),
+        "calibration": reliability_plot(curves),
+        "residuals": residual_plot(curves),
+        "errors": residual_histogram(curves),
+        "slices": slice_plot(view.slices.drawn, view.slices.unit, view.slices.bound),
+    }
+    # drawn by us from numbers; names of the data in them were escaped by the drawing library
+    plots = {name: Markup(svg or "") for name, svg in drawings.items()}  # noqa: S704 - see above
+    page = environment.get_template("dossier.html.j2")
+    return page.render(facts=facts, view=view, plots=plots, drawn=any(plots.values()))
