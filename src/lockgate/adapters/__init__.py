@@ -1,0 +1,1 @@
+"""One third-party system a module: the real parts behind the ports."""

@@ -1,0 +1,106 @@
+"""`lockgate land`, `sample`, `watch`: how data arrives."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockgate.cli.options import Model, choose_model
+from lockgate.cli.surface import Surface
+from lockgate.config import Settings, load_settings
+from lockgate.core.ids import Json
+from lockgate.core.spec import ReleaseSpec
+from lockgate.errors import BadInput, LockgateError
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file.")]
+BatchName = Annotated[str, typer.Argument(metavar="BATCH", help="Name of the batch, as the spec lists them.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write. Left out: BATCH.parquet")
+]
+
+
+def land(surface: Surface, file: File, model: Model = None) -> None:
+    """Hand over a file of new data: it is copied into the model's landing folder, whole or not at all.
+
+    The watcher sees it and a release starts by itself, if the spec says so. The same content landed twice is taken
+    in once. Moving a file into the folder yourself does the same.
+
+    Example: lockgate land flights-2013-03.parquet --model flight-delays
+    """
+    from lockgate.bootstrap import Services
+
+    services = Services(load_settings())
+    name = choose_model(services, model)
+    batch = services.store.land(name, file)
+    surface.text(f"landed {batch.name} for {name}; the release it starts: lockgate history --model {name}")
+    surface.result({"model": name, "name": batch.name, "sha256": batch.sha256, "path": str(batch.path)})
+
+
+def sample(surface: Surface, batch: BatchName, out: Out = None, model: Model = None) -> None:
+    """Write one batch of the model's real example data to a file, to land it or to look at it.
+
+    Example: lockgate sample 2013-03 --model flight-delays --out march.parquet
+    """
+    from lockgate.bootstrap import Services
+
+    settings = load_settings()
+    services = Services(settings)
+    spec = services.spec(choose_model(services, model))
+    path = out or Path(f"{batch}.parquet")
+    write_sample(settings, spec, batch, path)
+    surface.text(
+        f"wrote {path} ({path.stat().st_size:,} bytes); land it with: lockgate land {path} --model {spec.name}"
+    )
+    content: dict[str, Json] = {"model": spec.name, "batch": batch, "path": str(path), "bytes": path.stat().st_size}
+    surface.result(content)
+
+
+def write_sample(settings: Settings, spec: ReleaseSpec, batch: str, path: Path) -> None:
+    """Let the spec's own function write one batch.
+
+    Raises:
+        BadInput: The spec has no such function or no such batch.
+    """
+    from lockgate.adapters.isolated import load_function
+
+    if spec.data.sample is None:
+        raise BadInput(f"the spec of {spec.name} names no data.sample; land files of your own: lockgate land FILE")
+    if batch not in spec.data.sample_batches:
+        raise BadInput(f"{spec.name} has no batch {batch!r}; batches: {', '.join(spec.data.sample_batches)}")
+    see_project(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    load_function(spec.data.sample)(batch, path)
+
+
+def see_project(settings: Settings) -> None:
+    """Let the checkout's own modules be imported: the functions that a spec names."""
+    if str(settings.project) not in sys.path:
+        sys.path.insert(0, str(settings.project))
+
+
+def watch(surface: Surface) -> None:
+    """Watch the landing folders and say so by event when data arrived; `lockgate up` runs this for you.
+
+    Example: lockgate watch
+    """
+    import logging
+    import threading
+
+    from lockgate.bootstrap import Services
+    from lockgate.line import line_of
+    from lockgate.line.upkeep import Watcher
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
+    settings = load_settings()
+    lines = {}
+    for name in Services(settings).specs():
+        try:
+            lines[str(name)] = line_of(name)
+        except LockgateError as wrong:  # one broken spec stops no other model
+            surface.say(f"{name} is not watched: {wrong.message}", "red")
+    surface.say(f"watching for {', '.join(lines) or 'nothing'}; end with Ctrl-C")
+    Watcher(lines, settings).run(threading.Event())

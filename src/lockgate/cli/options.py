@@ -1,0 +1,76 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lockgate.core.ids import ModelName, ReleaseId
+from lockgate.errors import BadInput
+
+if TYPE_CHECKING:
+    from lockgate.bootstrap import Services
+    from lockgate.ports import Ledger
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="NAME", help="Which model: the name of its spec in deployments/."),
+]
+Name = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The same as --model.")]
+Release = Annotated[str, typer.Argument(metavar="RELEASE", help="Which release, e.g. flight-delays-0001.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="YES", help="Answer every question yes.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why, in your words. It goes on record.")]
+Person = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Who you are; it goes on record. Left out: your login name.")
+]
+
+
+def either(name: str | None, option: str | None) -> str | None:
+    """Return what was given, as an argument or as an option.
+
+    Raises:
+        BadInput: Both were given, and differ.
+    """
+    if name is not None and option is not None and name != option:
+        raise BadInput(f"{name!r} and --model {option!r} name two things; give one")
+    return name if name is not None else option
+
+
+def choose_model(services: Services, given: str | None) -> ModelName:
+    """Return the model that is meant: the one given, or the only one there is.
+
+    Raises:
+        BadInput: There is no such model, or there are several and none was given.
+    """
+    known = services.specs()
+    if given is not None:
+        if given not in known:
+            raise BadInput(f"there is no spec of a model {given!r}; models: {', '.join(known) or 'none'}")
+        return ModelName(given)
+    if len(known) != 1:
+        raise BadInput(
+            f"say which model with --model; models: {', '.join(known) or 'none: write deployments/NAME.yaml'}"
+        )
+    return known[0]
+
+
+def model_of(ledger: Ledger, release: str) -> ModelName:
+    """Return the model whose chain holds a release.
+
+    Raises:
+        BadInput: The ledger knows no such release.
+    """
+    model = release.rpartition("-")[0]
+    known = ledger.models()
+    if model in known and ledger.rows(ModelName(model), release=ReleaseId(release)):
+        return ModelName(model)
+    hint = f"; releases are named like {known[0]}-0001" if known else "; there are no releases yet"
+    raise BadInput(f"the ledger knows no release {release!r}{hint}. See: lockgate history", release=release)
+
+
+def person(given: str | None) -> str:
+    """Return who acts: the name given, or the login name."""
+    import getpass
+
+    return given or getpass.getuser()

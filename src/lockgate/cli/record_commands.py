@@ -1,0 +1,238 @@
+"""`lockgate history`, `explain`, `verify`, `diff`, `at`: the record, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lockgate.cli.options import Model, Release, choose_model, either, model_of
+from lockgate.cli.surface import Surface
+from lockgate.config import ENVIRONMENTS, load_settings
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, to_json
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.errors import BadInput, IntegrityError, LockgateError
+
+if TYPE_CHECKING:
+    from lockgate.bootstrap import Services
+    from lockgate.stages.findings import Finding
+
+What = Annotated[str | None, typer.Argument(metavar="[MODEL|RELEASE]", help="Left out: every model.")]
+Some = Annotated[str | None, typer.Argument(metavar="[RELEASE]", help="Left out: the whole ledger.")]
+Last = Annotated[int, typer.Option("--last", "-n", min=1, metavar="N", help="Only the newest N rows.")]
+First = Annotated[str, typer.Argument(metavar="RELEASE", help="The one.")]
+Second = Annotated[str, typer.Argument(metavar="RELEASE", help="The other, of the same model.")]
+Time = Annotated[str, typer.Argument(metavar="TIME", help="ISO, e.g. 2026-03-01T14:05; without a zone it is UTC.")]
+Where = Annotated[str, typer.Option("--environment", "-e", metavar="NAME", help="production or staging.")]
+
+BROKEN = 1
+
+
+def _services() -> Services:
+    from lockgate.bootstrap import Services
+
+    return Services(load_settings())
+
+
+def history(surface: Surface, what: What = None, model: Model = None, last: Last = 200) -> None:
+    """Show what happened, row by row: batches, releases, verdicts, decisions, changes of traffic.
+
+    Example: lockgate history flight-delays --last 30
+    """
+    from lockgate.stages.history import history as read
+
+    services, given = _services(), either(what, model)
+    entries = []
+    for name, rows in _chosen(services, given):
+        entries += [(name, entry) for entry in read(rows)]
+    entries = sorted(entries, key=lambda each: (each[1].at, each[1].seq))[-last:]
+    surface.table(
+        "History, oldest first",
+        ("time (UTC)", "row", "release", "by", "what"),
+        [(f"{e.at:%Y-%m-%d %H:%M:%S}", e.seq, e.release or name, e.actor, e.text) for name, e in entries],
+    )
+    surface.result({"entries": [{"model": name, **_fields(entry)} for name, entry in entries]})
+
+
+def _chosen(services: Services, given: str | None) -> Iterator[tuple[ModelName, list[LedgerRow]]]:
+    known = services.ledger.models()
+    if given is None or given in known:
+        for name in known if given is None else (ModelName(given),):
+            yield name, list(services.ledger.rows(name))
+    elif given in services.specs():
+        yield ModelName(given), []
+    else:
+        name = model_of(services.ledger, given)
+        yield name, list(services.ledger.rows(name, release=ReleaseId(given)))
+
+
+def _fields(value: object) -> dict[str, Json]:
+    told = to_json(value)
+    return dict(told) if isinstance(told, dict) else {}
+
+
+def explain(surface: Surface, release: Release) -> None:
+    """Tell why a release ended as it did, or where it stands, and the one next step.
+
+    Example: lockgate explain flight-delays-0002
+    """
+    from lockgate.stages.history import explain as read
+
+    services = _services()
+    told = read(services.ledger.rows(model_of(services.ledger, release)), ReleaseId(release))
+    surface.text(f"{told.release}: {told.status}", "bold")
+    surface.text(f"  {told.reason}")
+    if told.bundle:
+        surface.text(f"  bundle {told.bundle}")
+    if told.approval:
+        surface.text(f"  {told.approval}")
+    surface.table(
+        "Gates",
+        ("gate", "verdict", "checks", "why"),
+        [(r.gate, r.verdict, len(r.checks), r.reason) for r in told.reports],
+    )
+    if told.failing:
+        surface.table(
+            "What did not pass",
+            ("gate", "check", "slice", "observed", "threshold", "unit", "verdict", "why"),
+            [
+                (gate, c.name, c.slice, _short(c.observed), _short(c.threshold), c.unit, c.verdict, c.reason)
+                for gate, c in told.failing
+            ],
+        )
+    surface.text(f"next: {told.next}")
+    surface.result(_fields(told))
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.6g}"
+
+
+def verify(surface: Surface, release: Some = None, model: Model = None) -> int:
+    """Recompute the record: hash chain, signatures, every verdict from its evidence, and what each step needed.
+
+    Without an argument the whole ledger. Exit code 1 when anything does not hold.
+
+    Example: lockgate verify flight-delays-0001
+    """
+    services = _services()
+    found: list[Finding] = []
+    if release is not None:
+        names = [model_of(services.ledger, release)]
+    else:
+        names = [choose_model(services, model)] if model else list(services.ledger.models())
+    counted = 0
+    for name in names:
+        rows = services.ledger.rows(name)
+        counted += len(rows)
+        found += _audit(services, name, rows, ReleaseId(release) if release else None)
+    held = not found
+    if found:
+        columns = ("model", "row", "release", "what", "finding")
+        surface.table("What does not hold", columns, [(f.model, f.seq, f.release, f.what, f.message) for f in found])
+    words = f"{counted} rows of {', '.join(names) or 'no model'}"
+    surface.text(
+        f"{words}: everything holds" if held else f"{words}: {len(found)} findings", "green" if held else "bold red"
+    )
+    surface.result({"holds": held, "rows": counted, "models": list(names), "findings": [_fields(f) for f in found]})
+    return 0 if held else BROKEN
+
+
+def _audit(
+    services: Services, name: ModelName, rows: tuple[LedgerRow, ...], release: ReleaseId | None
+) -> list[Finding]:
+    from lockgate.adapters.ledger_keys import LedgerVerifier, ledger_signer
+    from lockgate.adapters.sql_ledger import SqlLedger
+    from lockgate.core.gates.registry import GATES
+    from lockgate.stages.audit import Means
+    from lockgate.stages.audit import verify as audit
+
+    specs = {}
+    for each in services.specs():
+        try:
+            spec = services.spec(each)
+        except LockgateError:
+            continue  # a spec that is broken today says nothing about what was done with an earlier one
+        specs[spec.digest] = spec
+    ledger = services.ledger
+    if not isinstance(ledger, SqlLedger):
+        raise IntegrityError("this ledger keeps no signed heads, so nothing proves that it was not rewritten")
+    verifier = LedgerVerifier(ledger_signer(services.settings).public_path)
+    means = Means(gates=GATES, verifies=verifier.verify, specs=specs)
+    found = list(audit(name, rows, ledger.heads(name), means, release=release))
+    return found + list(_bundles(services, rows, release))
+
+
+def _bundles(services: Services, rows: tuple[LedgerRow, ...], release: ReleaseId | None) -> Iterator[Finding]:
+    """Check the bytes of every blessed bundle against its signature, manifest and digest."""
+    from lockgate.stages.findings import finding_at
+
+    for row in rows:
+        if row.event is not Event.BLESSING or (release is not None and row.release != release):
+            continue
+        subjects = row.payload.get("subjects")
+        digest = subjects.get("bundle") if isinstance(subjects, dict) else None
+        try:
+            services.bundles.get(Digest(str(digest)))
+        except LockgateError as broken:
+            yield finding_at(row, "bundle", broken.message)
+
+
+def diff(surface: Surface, first: First, second: Second) -> None:
+    """Show in what two releases of one model differ: spec, code, data, bundle, verdicts, numbers.
+
+    Example: lockgate diff flight-delays-0001 flight-delays-0002
+    """
+    from lockgate.stages.history import diff as read
+
+    services = _services()
+    name = model_of(services.ledger, first)
+    if model_of(services.ledger, second) != name:
+        raise BadInput(f"{first} and {second} are of different models; compare two releases of one model")
+    differences = read(services.ledger.rows(name), ReleaseId(first), ReleaseId(second))
+    surface.table(
+        f"{first} and {second}",
+        ("what", first, second),
+        [(d.what, _cell(d.first), _cell(d.second)) for d in differences],
+    )
+    surface.result({"first": first, "second": second, "differences": [_fields(d) for d in differences]})
+
+
+def _cell(value: str | float | None) -> str:
+    return _short(value) if isinstance(value, float) else "" if value is None else str(value)[:32]
+
+
+def at(surface: Surface, time: Time, model: Model = None, environment: Where = "production") -> None:
+    """Tell what served at a time, and why: the bundle, the release, who approved it.
+
+    Example: lockgate at 2026-03-01T14:05 --model flight-delays
+    """
+    from lockgate.stages.history import at as read
+
+    if environment not in ENVIRONMENTS:
+        raise BadInput(f"there is no environment {environment!r}; environments: {', '.join(ENVIRONMENTS)}")
+    services, when = _services(), _time(time)
+    names = [choose_model(services, model)] if model else list(services.ledger.models())
+    served = {name: read(services.ledger.rows(name), when, environment) for name in names}
+    surface.table(
+        f"What {environment} served at {when.isoformat()}",
+        ("model", "release", "bundle", "since", "why", "approval"),
+        [
+            (name, "nothing", "", "", "", "")
+            if each is None
+            else (name, each.release, each.bundle[:12], each.since.isoformat(), each.why, each.approval)
+            for name, each in served.items()
+        ],
+    )
+    told = [{"model": name, "served": None if each is None else _fields(each)} for name, each in served.items()]
+    surface.result({"at": when.isoformat(), "environment": environment, "models": told})
+
+
+def _time(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise BadInput(f"{text!r} is no time; write it like 2026-03-01T14:05 or 2026-03-01T14:05+01:00") from wrong
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -1,0 +1,68 @@
+"""A server that cannot start says why, in one line, and ends with code 2."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.server_process import World, serving, spawn
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+
+def test_a_taken_port_ends_the_start_with_code_2_and_a_clear_line(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for option in ("--port", "--admin-port"):
+            process = spawn([*world.options(), option, str(port)])
+            _, log = process.communicate(timeout=20)
+            assert process.returncode == 2
+            assert json.loads(log)["message"] == (
+                f"port {port} on 127.0.0.1 is taken by another process: end that one, or give another {option}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--admin-token-file", "empty", "is empty"),
+        ("--admin-token-file", "none", "No such file"),
+        ("--public-key", "empty", "public key"),
+        ("--bundles", "none", "is not a folder"),
+    ],
+)
+def test_a_wrong_option_ends_the_start_with_code_2(tmp_path: Path, option: str, value: str, said: str) -> None:
+    world = World(tmp_path / "world")
+    (world.root / "empty").write_text(" \n")
+    process = spawn([*world.options(), option, str(world.root / value)])
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert said in json.loads(log)["message"]
+
+
+def test_an_unknown_option_shows_the_usage(tmp_path: Path) -> None:
+    process = spawn([*World(tmp_path / "world").options(), "--prot", "1"])
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "unrecognized arguments: --prot" in log
+
+
+def test_a_second_server_on_the_same_state_folder_does_not_start(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world):
+        process = spawn(world.options())
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "owned by another server" in json.loads(log)["message"]
+
+
+def test_a_damaged_routing_file_keeps_the_server_from_guessing(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    world.state.mkdir()
+    (world.state / "routing.json").write_text("{")
+    process = spawn(world.options())
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "is not what this server wrote" in json.loads(log)["message"]

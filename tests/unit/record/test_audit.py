@@ -1,0 +1,230 @@
+"""The auditor passes a true record and finds every way of doctoring one that these tests know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lockgate.core.heads import Head, head_message
+from lockgate.core.ids import Digest, Json, ReleaseId, Stage
+from lockgate.core.ledger import Event, LedgerRow, next_row
+from lockgate.stages.audit import Means, verify
+from lockgate.stages.findings import Finding
+from tests.fakes import FakeClock, FakeDeployTarget, FakeLedger
+from tests.record import MODEL, TOY_GATES, ToyThresholds, Writer
+
+FIRST, SECOND = ReleaseId("flights-0001"), ReleaseId("flights-0002")
+BUNDLE, NEXT = Digest("b" * 64), Digest("c" * 64)
+
+
+def _sign(message: bytes) -> str:
+    return f"signed {message!r}"
+
+
+MEANS = Means(gates=TOY_GATES, verifies=lambda message, signature: signature == _sign(message))
+
+
+def _writer() -> Writer:
+    clock = FakeClock()
+    return Writer(FakeLedger(clock), clock, FIRST, BUNDLE)
+
+
+def _heads(rows: tuple[LedgerRow, ...]) -> tuple[Head, ...]:
+    return tuple(
+        Head(
+            model=row.model,
+            seq=row.seq,
+            row_hash=row.row_hash,
+            signature=_sign(head_message(row.model, row.seq, row.row_hash)),
+        )
+        for row in rows
+    )
+
+
+def _forged(rows: tuple[LedgerRow, ...], change: Callable[[LedgerRow], LedgerRow | None]) -> tuple[LedgerRow, ...]:
+    """Doctor rows and rehash the whole chain, as someone with the database and the source could."""
+    chain: list[LedgerRow] = []
+    for row in filter(None, map(change, rows)):
+        chain.append(
+            next_row(
+                model=row.model,
+                at=row.at,
+                event=row.event,
+                release=row.release,
+                actor=row.actor,
+                payload=row.payload,
+                last=chain[-1] if chain else None,
+            )
+        )
+    return tuple(chain)
+
+
+def _audit(rows: tuple[LedgerRow, ...], means: Means = MEANS) -> tuple[Finding, ...]:
+    return verify(MODEL, rows, _heads(rows), means)
+
+
+def _whats(findings: tuple[Finding, ...]) -> set[str]:
+    return {finding.what for finding in findings}
+
+
+def _with(row: LedgerRow, **facts: Json) -> LedgerRow:
+    return replace(row, payload={**row.payload, **facts})
+
+
+def test_a_true_record_of_two_releases_and_a_rollback_has_no_findings() -> None:
+    from lockgate.stages.rollback import roll_back
+    from lockgate.stages.traffic import Switch
+
+    first = _writer().whole()
+    second = Writer(first.ledger, first.clock, SECOND, NEXT, champion=BUNDLE, target=first.target).whole()
+    roll_back(Switch(ledger=first.ledger, target=second.target, model=MODEL, timeout_s=0), "slower than hoped")
+    assert _audit(first.ledger.rows(MODEL)) == ()
+
+
+def test_a_promotion_that_was_undone_has_no_findings() -> None:
+    first = _writer().whole()
+    stuck = FakeDeployTarget(routing=first.target.routing, stuck_on=BUNDLE)
+    second = Writer(first.ledger, first.clock, SECOND, NEXT, champion=BUNDLE, target=stuck)
+    second.open()
+    blessing = second.bless()
+    second.judge(Stage.STAGING)
+    second.approve(blessing)
+    with pytest.raises(Exception, match="not verified"):
+        second.promote()
+    assert _audit(first.ledger.rows(MODEL)) == ()
+
+
+def test_a_changed_number_breaks_the_chain_at_its_row() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    index = next(i for i, row in enumerate(rows) if row.event is Event.EVIDENCE)
+    doctored = (*rows[:index], _with(rows[index], measurements={"score": 0.99}), *rows[index + 1 :])
+    findings = verify(MODEL, doctored, _heads(rows), MEANS)
+    assert ("chain", index + 1) in {(finding.what, finding.seq) for finding in findings}
+    assert "evidence" in _whats(findings)
+
+
+def test_a_removed_row_breaks_the_chain() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    findings = verify(MODEL, (*rows[:3], *rows[4:]), _heads(rows), MEANS)
+    assert any(finding.what == "chain" and "row 4 is missing" in finding.message for finding in findings)
+
+
+def test_a_cut_tail_shows_by_the_heads_that_were_signed() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    findings = verify(MODEL, rows[:-2], _heads(rows), MEANS)
+    assert [finding.seq for finding in findings if finding.what == "head"] == [len(rows) - 1, len(rows)]
+
+
+def test_a_tail_cut_together_with_its_heads_shows_by_a_copy_kept_elsewhere() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    cut = rows[:-2]
+    assert verify(MODEL, cut, _heads(cut), MEANS) == ()
+    (finding,) = verify(MODEL, cut, _heads(cut), replace(MEANS, copies=_heads(rows)[-1:]))
+    assert (finding.what, finding.seq) == ("head", len(rows))
+
+
+def test_a_rewritten_chain_shows_by_the_heads_that_were_signed() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    forged = _forged(rows, lambda row: _with(row, reason="honest") if row.event is Event.RELEASE_OPENED else row)
+    findings = verify(MODEL, forged, _heads(rows), MEANS)
+    assert _whats(findings) == {"head"}
+    assert len(findings) == len(rows)
+
+
+def test_a_row_that_nobody_signed_and_a_signature_of_another_key_are_found() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    heads = _heads(rows)
+    assert _whats(verify(MODEL, rows, heads[:-1], MEANS)) == {"head"}
+    other = replace(heads[0], signature="of another key")
+    assert [finding.seq for finding in verify(MODEL, rows, (other, *heads[1:]), MEANS)] == [1]
+
+
+def test_without_a_public_key_the_answer_is_not_that_all_is_well() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    assert _whats(verify(MODEL, rows, _heads(rows), replace(MEANS, verifies=None))) == {"head"}
+
+
+def _drop(event: Event) -> Callable[[LedgerRow], LedgerRow | None]:
+    return lambda row: None if row.event is event else row
+
+
+def _change(event: Event, **facts: Json) -> Callable[[LedgerRow], LedgerRow | None]:
+    return lambda row: _with(row, **facts) if row.event is event else row
+
+
+def _late(row: LedgerRow) -> LedgerRow:
+    return replace(row, at=row.at + timedelta(days=1)) if row.event is Event.APPROVAL_GIVEN else row
+
+
+def _no_staging(row: LedgerRow) -> LedgerRow | None:
+    return None if row.payload.get("gate") == "staging" else row
+
+
+@pytest.mark.parametrize(
+    ("forgery", "what"),
+    [
+        (_change(Event.EVIDENCE, measurements={"score": 0.1}), "evidence"),
+        (_change(Event.VERDICT, verdict="PASS", thresholds={"least": 0.99}), "verdict"),
+        (_change(Event.VERDICT, evidence="0" * 64), "evidence"),
+        (_drop(Event.EVIDENCE), "evidence"),
+        (_drop(Event.VERDICT), "blessing"),
+        (_change(Event.BLESSING, reports={"infra": "0" * 64}), "blessing"),
+        (_drop(Event.BLESSING), "traffic"),
+        (_drop(Event.APPROVAL_GIVEN), "traffic"),
+        (_drop(Event.APPROVAL_ASKED), "approval"),
+        (_change(Event.APPROVAL_GIVEN, dossier="e" * 64), "approval"),
+        (_change(Event.APPROVAL_GIVEN, blessing="e" * 64), "approval"),
+        (_late, "approval"),
+        (_no_staging, "traffic"),
+        (_drop(Event.TRAFFIC_VERIFIED), "outcome"),
+        (_drop(Event.TRAFFIC_INTENDED), "traffic"),
+        (_change(Event.TRAFFIC_VERIFIED, to="e" * 64), "traffic"),
+        (_change(Event.TRAFFIC_INTENDED, kind="rollback"), "traffic"),
+        (_change(Event.RELEASE_ENDED, outcome="splendid"), "record"),
+    ],
+)
+def test_a_forged_record_that_is_whole_and_signed_still_does_not_add_up(
+    forgery: Callable[[LedgerRow], LedgerRow | None], what: str
+) -> None:
+    rows = _forged(_writer().whole().ledger.rows(MODEL), forgery)
+    assert what in _whats(_audit(rows))
+
+
+def test_a_verdict_by_other_thresholds_than_the_specs_is_found() -> None:
+    writer = _writer()
+    judged_by = writer.spec
+    writer.whole()
+    stricter = replace(judged_by, gates={"infra": ToyThresholds(least=0.95)})
+    rows = writer.ledger.rows(MODEL)
+    assert _audit(rows, replace(MEANS, specs={judged_by.digest: judged_by})) == ()
+    (finding,) = _audit(rows, replace(MEANS, specs={judged_by.digest: stricter}))
+    assert finding.what == "thresholds"
+
+
+def test_a_gate_that_reported_and_was_left_out_of_the_blessing_is_found() -> None:
+    writer = _writer()
+    writer.open()
+    writer.judge(Stage.EVALUATE, 0.1)
+    writer.judge(Stage.INFRA)
+    from lockgate.stages.recording import bless_release
+
+    bless_release(writer.ledger, MODEL, writer.subjects, ["infra"])
+    (finding,) = _audit(writer.ledger.rows(MODEL))
+    assert (finding.what, "quality" in finding.message) == ("blessing", True)
+
+
+def test_two_open_releases_are_found() -> None:
+    writer = _writer()
+    writer.open()
+    Writer(writer.ledger, writer.clock, SECOND, NEXT).open()
+    assert _whats(_audit(writer.ledger.rows(MODEL))) == {"outcome"}
+
+
+def test_one_release_can_be_asked_about() -> None:
+    writer = _writer().whole()
+    rows = _forged(writer.ledger.rows(MODEL), _drop(Event.APPROVAL_GIVEN))
+    assert verify(MODEL, rows, _heads(rows), MEANS, release=FIRST)
+    assert _whats(verify(MODEL, rows, _heads(rows), MEANS, release=SECOND)) == {"missing"}
