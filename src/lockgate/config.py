@@ -71,6 +71,11 @@ class Settings:
         return self.home / "keys" / "signing.pub"
 
     @property
+    def ledger_key(self) -> Path:
+        """The private key that signs the ledger's head."""
+        return self.home / "keys" / "ledger.key"
+
+    @property
     def admin_token_file(self) -> Path:
         """The token that the servers' admin API asks for."""
         return self.home / "tokens" / "admin.token"

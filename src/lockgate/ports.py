@@ -96,9 +96,11 @@ class Ingested:
     Attributes:
         batch: The file.
         rows: Rows appended to the table; 0 when quarantined or already ingested.
-        table_version: The Delta version that first holds them; None when none were appended.
+        table_version: The Delta version that first holds them; None when none were appended. For content that was
+            ingested before: the version of then, while the table's history reaches back to it.
         quarantined: Why it was refused; None when it was not.
         already: True when this content was ingested before.
+        columns_not_stored: Columns of the file that neither the table nor the spec knows; they were left out.
     """
 
     batch: Batch
@@ -106,6 +108,7 @@ class Ingested:
     table_version: int | None
     quarantined: str | None = None
     already: bool = False
+    columns_not_stored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +120,10 @@ class Snapshot:
         folder: Holds `train.parquet`, `validation.parquet`, `holdout.parquet`, `batch.parquet` (newest batch).
         table_version: The Delta version it was read from.
         as_of: The release's time: the newest `data.time` of the labelled rows, aware UTC.
-        rows: Rows by part.
-        unlabelled: Rows without a label, by part: traffic, not training data.
+        rows: Rows by part. Train, validation and holdout hold labelled rows only; batch holds every row of the newest
+            batch.
+        unlabelled: Rows without a label, by part: traffic, not training data. For train, validation and holdout those
+            of the same windows, left out of the part; for batch those in it.
     """
 
     digest: Digest
@@ -157,6 +162,15 @@ class DatasetStore(Protocol):
 
         Raises:
             BadInput: The table is empty, or too short for the split; says what is there and what is needed.
+        """
+        ...
+
+    def snapshot(self, digest: Digest) -> Snapshot:
+        """Return the snapshot that was frozen under this digest.
+
+        Raises:
+            BadInput: There is none.
+            IntegrityError: Its index is not what was frozen.
         """
         ...
 
@@ -282,8 +296,16 @@ class Registry(Protocol):
         """Create the version for this bundle once, with lineage; return version, run and page links."""
         ...
 
+    def attach(self, model: ModelName, bundle: Digest, path: Path) -> str:
+        """Show a file beside the version of a bundle, and return the page that shows it."""
+        ...
+
     def set_alias(self, model: ModelName, alias: str, bundle: Digest) -> None:
         """Point an alias at the version of a bundle."""
+        ...
+
+    def drop_alias(self, model: ModelName, alias: str) -> None:
+        """Take an alias away; nothing when it is not set."""
         ...
 
 

@@ -1,0 +1,144 @@
+"""The composition root: which real part stands behind each port, decided once, built when first asked for.
+
+Nothing is imported or opened before it is needed: `lockgate rollback` pays for a ledger and a client, not for Great
+Expectations. Every part can be replaced by assigning to the attribute of a `Services`, which is how tests do it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from lockgate.config import Settings, load_settings
+from lockgate.core.ids import ModelName
+from lockgate.core.spec import ReleaseSpec
+from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, DeployTarget, Ledger, Notifier, Registry
+
+if TYPE_CHECKING:
+    from lockgate.adapters.code_identity import CodeIdentity
+    from lockgate.adapters.prefect_api import PrefectApi
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the time, aware UTC."""
+        return datetime.now(UTC)
+
+
+class Services:
+    """Every port of one installation, each built on first use.
+
+    Args:
+        settings: This machine's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self._specs: dict[str, ReleaseSpec] = {}
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The append-only record, signed."""
+        from lockgate.adapters.ledger_keys import LedgerSigner
+        from lockgate.adapters.sql_ledger import SqlLedger
+
+        return SqlLedger(self.settings.ledger_url, self.clock, LedgerSigner(self.settings.ledger_key))
+
+    @cached_property
+    def store(self) -> DatasetStore:
+        """Landed files and the versioned table."""
+        from lockgate.adapters.delta_store import DeltaDatasetStore
+
+        return DeltaDatasetStore(self.settings, self.clock)
+
+    @cached_property
+    def validator(self) -> DataValidator:
+        """The expectation suites."""
+        from lockgate.adapters.gx_validator import GxValidator
+
+        return GxValidator(self.settings)
+
+    @cached_property
+    def bundles(self) -> BundleStore:
+        """Signed bundles by digest."""
+        from lockgate.adapters.bundle_store import FileBundleStore
+
+        return FileBundleStore(self.settings)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The MLflow registry."""
+        from lockgate.adapters.mlflow_registry import MlflowRegistry
+
+        return MlflowRegistry(self.settings.url("mlflow"))
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """Whoever must be told."""
+        from lockgate.adapters.notifier import AppriseNotifier
+
+        return AppriseNotifier(self.settings.notify)
+
+    @cached_property
+    def runs(self) -> PrefectApi:
+        """The orchestrator's runs and events."""
+        from lockgate.adapters.prefect_api import PrefectApi
+
+        return PrefectApi(self.settings.prefect_api)
+
+    @cached_property
+    def code(self) -> CodeIdentity:
+        """What program this is."""
+        from lockgate.adapters.code_identity import code_identity
+
+        return code_identity(self.settings.project)
+
+    def target(self, environment: str) -> DeployTarget:
+        """Return one of the environments that serve: "staging" or "production"."""
+        from lockgate.adapters.server_target import ServerTarget
+
+        return ServerTarget(
+            environment,
+            self.settings.url(environment),
+            self.settings.url(f"{environment}_admin"),
+            self.settings.admin_token_file,
+            self.bundles,
+        )
+
+    def spec(self, model: str) -> ReleaseSpec:
+        """Read a model's spec, once a process.
+
+        Raises:
+            ConfigError: There is none, or it is wrong.
+        """
+        if model not in self._specs:
+            from lockgate.spec_file import read_spec
+
+            self._specs[model] = read_spec(self.settings.spec_file(model))
+        return self._specs[model]
+
+    def check(self, spec: ReleaseSpec) -> None:
+        """Refuse a spec whose estimator cannot be fitted or would not convert faithfully.
+
+        Apart from `spec`, because building the user's estimator in a process of its own takes seconds.
+
+        Raises:
+            ConfigError: Says which part, why, and the alternative.
+        """
+        from lockgate.adapters.trainer import check_training
+
+        check_training(spec, self.settings.project)
+
+    def specs(self) -> tuple[ModelName, ...]:
+        """Return the models that have a spec in deployments/."""
+        return tuple(ModelName(path.stem) for path in sorted((self.settings.project / "deployments").glob("*.yaml")))
+
+
+@lru_cache(maxsize=1)
+def services() -> Services:
+    """Return this process's services."""
+    return Services(load_settings())

@@ -1,0 +1,108 @@
+"""The approval of one release: its dossier, its question, its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lockgate.core.ids import Digest, digest_bytes
+from lockgate.core.progress import Progress
+from lockgate.core.verdict import GateReport
+from lockgate.errors import TransientError
+from lockgate.line.dossier import write_dossier
+from lockgate.line.lifecycle import started_by
+from lockgate.line.running import Line
+from lockgate.line.words import MARKS
+from lockgate.stages import approving
+from lockgate.stages.approving import Answer, Question
+from lockgate.stages.recording import blessing_of, reports_of
+
+_LONGER_S = 24 * 3600.0  # Prefect waits this much longer than the approval lasts, so that the reaper speaks first
+
+
+def ask(line: Line, so_far: Progress) -> Question:
+    """Write the dossier, record the question, tell the approvers, and return what the form shows."""
+    blessing = blessing_of(line.ledger, line.model, so_far.release)
+    path = write_dossier(line, so_far)
+    links = _links(line, so_far, path)
+    expires = approving.ask(
+        line.ledger,
+        line.services.clock,
+        line.services.notifier,
+        line.spec,
+        blessing,
+        dossier=digest_bytes(path.read_bytes()),
+        links=links,
+        run=so_far.run,
+    )
+    approval = line.spec.approval
+    return Question(
+        so_far=so_far.with_refs(approving.STAGE, dossier=str(path), dossier_digest=digest_bytes(path.read_bytes())),
+        text=_text(line, so_far, links, expires),
+        mode=approval.mode,
+        approvers=approval.approvers,
+        checklist=approval.checklist,
+        four_eyes=approval.four_eyes,
+        started_by=started_by(line, line.spec, so_far.release),
+        timeout_s=approval.timeout_s + _LONGER_S,
+    )
+
+
+def decide(line: Line, question: Question, answer: Answer) -> Progress:
+    """Record the answer and return how the release goes on."""
+    so_far = question.so_far
+    return approving.decide(
+        line.ledger,
+        line.services.clock,
+        line.spec,
+        blessing_of(line.ledger, line.model, so_far.release),
+        so_far,
+        dossier=Digest(so_far.refs["dossier_digest"]),
+        answer=answer,
+    )
+
+
+def _links(line: Line, so_far: Progress, path: Path) -> dict[str, str]:
+    settings = line.services.settings
+    links = {"Prefect run": f"{settings.url('prefect')}/runs/flow-run/{so_far.run}"}
+    attached = _attach(line, so_far, path)
+    links["Dossier"] = attached or path.as_uri()
+    links["Dossier file"] = str(path)
+    if so_far.refs.get("version_page"):
+        links["MLflow version"] = so_far.refs["version_page"]
+    return links
+
+
+def _attach(line: Line, so_far: Progress, path: Path) -> str | None:
+    """Show the dossier beside its version; without it the file still is what is approved."""
+    try:
+        return line.services.registry.attach(line.model, Digest(so_far.refs["bundle"]), path)
+    except TransientError:
+        return None
+
+
+def _text(line: Line, so_far: Progress, links: Mapping[str, str], expires: str) -> str:
+    """Return the question, in markdown: what would change, every gate, where to read on."""
+    reports = reports_of(line.ledger, line.model, so_far.release)
+    champion = so_far.refs.get("champion")
+    against = f"champion `{champion[:12]}`" if champion else "nothing: it would be the first champion"
+    lines = [
+        f"## {so_far.release} asks to take over production",
+        "",
+        f"{line.spec.model.description} It replaces {against}.",
+        "",
+        *(f"- [{name}]({link})" for name, link in links.items() if link.startswith("http")),
+        f"- Decide before **{expires}**, then it expires. Read the [dossier]({links['Dossier']}) first.",
+        "",
+        "| gate | verdict | why |",
+        "|---|---|---|",
+        *(_row(report) for report in reports),
+        "",
+        f"By command: `lockgate approve {so_far.release}` or `lockgate reject {so_far.release} --reason '...'`",
+    ]
+    return "\n".join(lines)
+
+
+def _row(report: GateReport) -> str:
+    why = report.reason.replace("|", "\\|").replace("\n", " ")
+    return f"| {report.gate} | {MARKS[report.verdict]} | {why} |"

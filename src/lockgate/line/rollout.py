@@ -1,0 +1,133 @@
+"""Handing a release over to its rollout, carrying the rollout out, and going back."""
+
+from __future__ import annotations
+
+import time
+
+from lockgate.core.ids import Digest, ReleaseId
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.progress import Progress
+from lockgate.core.verdict import GateReport
+from lockgate.errors import ApprovalVoid, NotBlessed, TransientError
+from lockgate.line.running import Line
+from lockgate.stages import promote as promoting
+from lockgate.stages.recording import blessing_of, reports_of
+from lockgate.stages.releasing import opened_row
+from lockgate.stages.rollback import roll_back as go_back
+from lockgate.stages.traffic import Switch
+
+ROLLOUT = "roll-out-model/production"
+_LOOK_S = 0.5
+_SLACK_S = 120.0  # a run's process start and its own retries, beside the switch's own bound
+
+
+def hand_over(line: Line, so_far: Progress) -> Progress:
+    """Start the rollout run of a release, once, wait for its end, and return how it went.
+
+    The release id is the run's idempotency key: a second start, after a crash here, finds the first.
+
+    Raises:
+        TransientError: The rollout run failed or did not end in time; asked again, it is looked at again.
+    """
+    runs = line.services.runs
+    run = runs.start_run(
+        ROLLOUT, {"model": line.model, "release": so_far.release}, idempotency_key=f"roll-out {so_far.release}"
+    )
+    deadline = time.monotonic() + line.spec.rollout.timeout_s + _SLACK_S
+    while time.monotonic() < deadline:
+        state = runs.state(run)
+        if state is not None and state.ended:
+            return _outcome(line, so_far, run, f"{state.type} {state.name}")
+        time.sleep(_LOOK_S)
+    raise TransientError(f"rollout run {run} of {so_far.release} has not ended; it is waited for again", run=run)
+
+
+def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
+    """Read from the ledger, not from the run, what became of production."""
+    bundle = Digest(so_far.refs["bundle"])
+    rows = line.ledger.rows(line.model, release=so_far.release, events=(Event.TRAFFIC_VERIFIED,))
+    if any(row.payload["environment"] == "production" and row.payload["to"] == bundle for row in rows):
+        now = line.ledger.state(line.model).champion
+        if now == bundle:
+            return so_far.end(
+                Outcome.PROMOTED, f"production answers with bundle {bundle[:12]}, verified from live answers"
+            )
+        return so_far.end(Outcome.ROLLED_BACK, "it was promoted and rolled back since")
+    return so_far.end(
+        Outcome.ROLLED_BACK,
+        f"the rollout could not be verified ({state}) and the champion before it serves; see rollout run {run}",
+    )
+
+
+def roll_out(line: Line, release: str) -> dict[str, str]:
+    """Switch production to an approved release and verify it; the rollout flow's step.
+
+    Raises:
+        ApprovalVoid: What was approved is not what would ship.
+        RolloutAborted: It could not be verified and was undone.
+    """
+    name = ReleaseId(release)
+    opened = opened_row(line.ledger, line.spec, name)
+    for what, now in (("code", line.services.code.digest), ("spec", line.spec.digest)):
+        if opened.payload[what] != now:
+            raise ApprovalVoid(f"the {what} changed since {release} was opened; start a new release", release=release)
+    row = promoting.promote(
+        production(line, actor="roll-out-model"),
+        blessing_of(line.ledger, line.model, name),
+        _staging_report(line, name),
+        _dossier(line, name),
+        why=f"{release}: {opened.payload['reason']}",
+    )
+    return _told(line, row, f"{release} serves in production")
+
+
+def _staging_report(line: Line, release: ReleaseId) -> GateReport:
+    for report in reports_of(line.ledger, line.model, release):
+        if report.gate == "staging":
+            return report
+    raise NotBlessed(f"gate staging did not report for {release}; stage it first", gate="staging")
+
+
+def _dossier(line: Line, release: ReleaseId) -> Digest:
+    """Return the digest of the dossier as it lies on disk now, which is what an approver would be shown."""
+    from lockgate.core.ids import digest_bytes
+
+    path = line.services.settings.release(release) / "dossier.html"
+    if not path.is_file():
+        raise ApprovalVoid(f"the dossier of {release} is gone from {path}; start a new release", release=release)
+    return digest_bytes(path.read_bytes())
+
+
+def roll_back(line: Line, reason: str, actor: str) -> dict[str, str]:
+    """Put the previous champion back, verified from live answers.
+
+    Raises:
+        BadInput: There is no champion to go back to.
+        RolloutAborted: The target refused it; what served goes on serving.
+    """
+    row = go_back(production(line, actor=actor), reason)
+    return _told(line, row, f"{line.model}: the previous champion is back in production")
+
+
+def production(line: Line, *, actor: str) -> Switch:
+    """Return the switch of the production environment."""
+    return Switch(
+        ledger=line.ledger,
+        target=line.services.target("production"),
+        model=line.model,
+        actor=actor,
+        readback_requests=line.spec.rollout.readback_requests,
+        timeout_s=line.spec.rollout.timeout_s,
+    )
+
+
+def _told(line: Line, row: LedgerRow, sentence: str) -> dict[str, str]:
+    return {
+        "sentence": sentence,
+        "model": line.model,
+        "bundle": str(row.payload["to"]),
+        "before": str(row.payload.get("from") or "none"),
+        "sequence": str(row.payload["sequence"]),
+        "verified at": row.at.isoformat(),
+        "to undo": f"lockgate rollback {line.model}",
+    }

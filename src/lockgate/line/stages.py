@@ -1,0 +1,198 @@
+"""Which function runs which stage: the whole line readable in a dozen lines, at the bottom of this file.
+
+Each runner reads the references it needs from the progress, calls one function of `lockgate.stages` with real parts,
+and returns the measurements with the references it made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lockgate.core.blessing import Subjects
+from lockgate.core.gates.registry import required_for_blessing
+from lockgate.core.ids import Digest, Json, Stage, canonical_json
+from lockgate.core.ledger import Event
+from lockgate.core.progress import Progress
+from lockgate.line.running import Line, Measured, Runner, champion_of
+from lockgate.line.scoring import score_holdout
+from lockgate.ports import Snapshot
+from lockgate.stages.releasing import opened_row
+
+
+def ingest(line: Line, so_far: Progress) -> Measured:
+    """Freeze the rows of this release and fix the champion it will be compared with."""
+    from lockgate.stages.ingest import measure_ingest
+
+    landed = _landed_for(line, so_far)
+    measurements, snapshot = measure_ingest(line.services.store, line.spec, landed)
+    champion = line.ledger.state(line.model).champion or ""
+    refs = {"champion": champion}
+    if snapshot is None:
+        return Measured(so_far=so_far.with_refs(Stage.INGEST, **refs), measurements=measurements)
+    after = so_far.with_refs(Stage.INGEST, data=snapshot.digest, as_of=snapshot.as_of.isoformat(), **refs)
+    return Measured(so_far=after, measurements=measurements, words=_rows_in_words(snapshot))
+
+
+def _landed_for(line: Line, so_far: Progress) -> tuple[Any, ...]:
+    """Return the batch rows between the release before this one and this one."""
+    events = (Event.RELEASE_OPENED, Event.BATCH_INGESTED, Event.BATCH_QUARANTINED)
+    rows = line.ledger.rows(line.model, events=events)
+    mine = opened_row(line.ledger, line.spec, so_far.release).seq
+    before = max((r.seq for r in rows if r.event is Event.RELEASE_OPENED and r.seq < mine), default=0)
+    return tuple(r for r in rows if before < r.seq < mine and r.event is not Event.RELEASE_OPENED)
+
+
+def _rows_in_words(snapshot: Snapshot) -> str:
+    shown = [f"| {part} | {rows} | {snapshot.unlabelled.get(part, 0)} |" for part, rows in snapshot.rows.items()]
+    return "\n".join(["| part | rows | without a label |", "|---|---|---|", *shown, "", f"As of {snapshot.as_of}."])
+
+
+def validate(line: Line, so_far: Progress) -> Measured:
+    """Hold the rows against the suite; look for leaks, drift and duplicates."""
+    from lockgate.stages.validate_data import measure_validation
+
+    champion = champion_of(so_far)
+    docs = line.folder(so_far) / "data_docs"
+    measurements = measure_validation(
+        line.services.store,
+        line.services.validator,
+        line.spec,
+        _snapshot(line, so_far),
+        champion=champion,
+        reference_profile=_profile(line, champion),
+        docs=docs,
+    )
+    words = f"Data Docs: open `{docs / 'index.html'}`"
+    return Measured(so_far=so_far, measurements=measurements, words=words)
+
+
+def _profile(line: Line, champion: Digest | None) -> Mapping[str, Json] | None:
+    if champion is None:
+        return None
+    path = line.services.bundles.folder(champion) / "reference_profile.json"
+    profile: dict[str, Json] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return profile or None
+
+
+def train(line: Line, so_far: Progress) -> Measured:
+    """Fit the spec's estimator in a process of its own."""
+    from lockgate.adapters.trainer import IsolatedTrainer
+    from lockgate.stages.train import train as fit
+
+    trainer = IsolatedTrainer(line.services.settings.project)
+    trained = fit(trainer, line.spec, _snapshot(line, so_far), line.folder(so_far))
+    after = so_far.with_refs(Stage.TRAIN, fit=str(trained.fit.folder))
+    return Measured(so_far=after, measurements=trained.measurements)
+
+
+def evaluate(line: Line, so_far: Progress) -> Measured:
+    """Judge the fit against floors, the naive model, the champion and the slices."""
+    from lockgate.stages.evaluate import evaluation_document, measure_evaluation
+
+    holdout = line.services.store.part(_snapshot(line, so_far), "holdout")
+    scores = score_holdout(line, so_far, holdout)
+    measurements = measure_evaluation(line.spec, holdout, scores)
+    document = evaluation_document(line.spec, holdout, scores, measurements)
+    path = line.folder(so_far) / "evaluation.json"
+    path.write_bytes(canonical_json(document))
+    return Measured(so_far=so_far.with_refs(Stage.EVALUATE, evaluation=str(path)), measurements=measurements)
+
+
+def package(line: Line, so_far: Progress) -> Measured:
+    """Convert, sign and compare the bundle with the native estimator over many rows."""
+    from lockgate.adapters.bundle_store import FileBundleStore
+    from lockgate.adapters.packager import OnnxPackager
+    from lockgate.adapters.trainer import read_fit
+    from lockgate.stages.package import package as pack
+
+    settings, code = line.services.settings, line.services.code
+    packaged = pack(
+        OnnxPackager(line.services.store, FileBundleStore(settings), settings.project / "requirements.lock"),
+        line.spec,
+        fit=read_fit(line.folder(so_far) / "fit"),
+        snapshot=_snapshot(line, so_far),
+        evaluation=json.loads((line.folder(so_far) / "evaluation.json").read_bytes()),
+        code={"tree": code.tree, "commit": code.commit, "dirty": code.dirty},
+        release_folder=line.folder(so_far),
+    )
+    bundle = packaged.bundle.digest
+    known = line.ledger.rows(line.model, release=so_far.release, events=(Event.BUNDLE,))
+    if not any(row.payload["bundle"] == bundle for row in known):
+        facts: dict[str, Json] = {"bundle": bundle, "data": so_far.refs["data"]}
+        line.ledger.append(line.model, Event.BUNDLE, facts, release=so_far.release)
+    return Measured(so_far=so_far.with_refs(Stage.PACKAGE, bundle=bundle), measurements=packaged.measurements)
+
+
+def infra(line: Line, so_far: Progress) -> Measured:
+    """Load the bundle in the production server, in a sandbox, and query it."""
+    from lockgate.adapters.sandbox import Sandboxes
+    from lockgate.stages.infra import measure_infra
+
+    bundle = line.services.bundles.get(Digest(so_far.refs["bundle"]))
+    logs = line.folder(so_far) / "sandbox"
+    measured = measure_infra(
+        Sandboxes(line.services.settings, logs),
+        bundle,
+        _probes(line, bundle.digest),
+        tries=line.spec.gates["infra"].tries,
+    )
+    return Measured(so_far=so_far, measurements={"infra": measured}, words=f"Server logs: `{logs}`")
+
+
+def register(line: Line, so_far: Progress) -> Measured:
+    """Bless the bundle and list it as a version with its lineage."""
+    from lockgate.stages.recording import bless_release
+    from lockgate.stages.register import Lineage
+    from lockgate.stages.register import register as list_version
+
+    snapshot, code = _snapshot(line, so_far), line.services.code
+    subjects = Subjects(
+        release=so_far.release,
+        bundle=Digest(so_far.refs["bundle"]),
+        spec=so_far.spec,
+        data=snapshot.digest,
+        champion=champion_of(so_far),
+        code=so_far.code,
+    )
+    blessing = bless_release(line.ledger, line.model, subjects, required_for_blessing(), actor="register_model")
+    lineage = Lineage(
+        commit=code.commit,
+        parameters=line.spec.training.parameters,
+        source=f"{line.services.settings.table(line.model)}@{snapshot.table_version}",
+        rows=snapshot.rows,
+        artifacts=(line.folder(so_far) / "evaluation.json",),
+    )
+    services = line.services
+    listed = list_version(line.ledger, services.registry, services.bundles, line.spec, blessing, lineage=lineage)
+    page = str(listed.get("page", ""))
+    after = so_far.with_refs(
+        Stage.REGISTER, blessing=blessing.digest, version=str(listed["version"]), version_page=page
+    )
+    return Measured(
+        so_far=after, words=f"Version {listed['version']}: [{page}]({page})", links={"MLflow version": page}
+    )
+
+
+def _snapshot(line: Line, so_far: Progress) -> Snapshot:
+    return line.services.store.snapshot(Digest(so_far.refs["data"]))
+
+
+def _probes(line: Line, bundle: Digest) -> Any:  # noqa: ANN401 - read_record returns what it is asked for
+    from lockgate.core.contract import ProbeSet
+    from lockgate.core.records import read_record
+
+    path = line.services.bundles.folder(bundle) / "probe_requests.json"
+    return read_record(ProbeSet, json.loads(path.read_bytes()))
+
+
+RUNNERS: Mapping[Stage, Runner] = {
+    Stage.INGEST: ingest,
+    Stage.VALIDATE_DATA: validate,
+    Stage.TRAIN: train,
+    Stage.EVALUATE: evaluate,
+    Stage.PACKAGE: package,
+    Stage.INFRA: infra,
+    Stage.REGISTER: register,
+}

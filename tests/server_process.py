@@ -1,0 +1,131 @@
+"""A real server process for tests: free ports, temporary state, ended by its own id."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.bundles import make_bundle, make_keys
+
+TOKEN = "a-token-of-tests"
+SOURCE = Path(__file__).parent.parent / "src"
+ROW = {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"}
+
+
+@dataclass
+class World:
+    """A bundle store, keys and a state folder that servers are started on."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.store.mkdir(parents=True)
+        make_keys(self.root / "keys")
+        (self.root / "token").write_text(f"{TOKEN}\n")
+
+    @property
+    def store(self) -> Path:
+        return self.root / "bundles"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def bundle(self, **how: Any) -> str:
+        """Make a bundle in the store, see `make_bundle`."""
+        return make_bundle(self.store, key_dir=self.root / "keys", **how)
+
+    def options(self, *more: str) -> list[str]:
+        return [
+            *("--environment", "sandbox", "--bundles", str(self.store), "--state", str(self.state)),
+            *("--public-key", str(self.root / "keys" / "signing.pub")),
+            *("--admin-token-file", str(self.root / "token"), "--port", "0", "--admin-port", "0", *more),
+        ]
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    client: httpx.Client = field(init=False)
+    admin: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            self.lines.append(json.loads(text))
+            if self.lines[-1].get("event") == "ready":
+                break
+        else:
+            raise AssertionError(f"the server ended with {self.process.wait()}: {self.lines}")
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.port, self.admin_port = self.lines[-1]["port"], self.lines[-1]["admin_port"]
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", headers=bearer, timeout=30)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(json.loads(text) for text in self.process.stderr)
+
+    def route(self, sequence: int, champion: str, previous: str | None = None, model: str = "toy") -> httpx.Response:
+        body = {"sequence": sequence, "champion": champion, "previous": previous}
+        return self.admin.put(f"/admin/routing/{model}", json=body)
+
+    def ask(self, row: dict[str, Any] | None = None) -> httpx.Response:
+        return self.client.post("/invocations", json={"dataframe_records": [row or ROW]})
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        self.client.close()
+        self.admin.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(timeout=30)
+        self._reader.join(timeout=10)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+
+def spawn(options: list[str]) -> subprocess.Popen[str]:
+    """Start a server process, its log on stderr."""
+    path = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-m", "lockgate.serving", *options],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def serving(world: World, *more: str) -> Iterator[Server]:
+    """Run a server for the length of a block."""
+    process = spawn(world.options(*more))
+    try:
+        server = Server(process)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
