@@ -45,7 +45,9 @@ def release_model(model: str, reason: str = "by hand", started_by: str = "Prefec
         reason: Why: "new data", "schedule", or your own words. Goes on record.
         started_by: Who or what starts it. Goes on record.
     """
-    enter_release(model, reason, started_by)
+    void = enter_release(model, reason, started_by)
+    if void is not None:
+        return end_state(void)
     so_far = ingest_data(model, reason, started_by)
     for stage in (*MEASURED, *BLESSED):
         if so_far.ended:

@@ -90,7 +90,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
             "sched_dep_min": departs,
             "sched_dur": (arrives - departs) % 1440,  # of the two airports' clocks: time zones stay in it
             "distance": frame["distance"],
-            "dow": pd.to_datetime(frame[["year", "month", "day"]]).dt.dayofweek,
+            "dow": pd.to_datetime(frame[["year", "month", "day"]]).dt.day_of_week,
             "flights_same_hour": _flights_same_hour(frame["origin"], hour),
         },
         index=frame.index,

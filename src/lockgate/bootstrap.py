@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import ModelName
 from lockgate.core.spec import ReleaseSpec
-from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, DeployTarget, Ledger, Notifier, Registry
+from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Ledger, Notifier, Registry
 
 if TYPE_CHECKING:
     from lockgate.adapters.code_identity import CodeIdentity
     from lockgate.adapters.prefect_api import PrefectApi
+    from lockgate.adapters.server_target import ServerTarget
 
 
 class SystemClock:
@@ -97,7 +98,7 @@ class Services:
 
         return code_identity(self.settings.project)
 
-    def target(self, environment: str) -> DeployTarget:
+    def target(self, environment: str) -> ServerTarget:
         """Return one of the environments that serve: "staging" or "production"."""
         from lockgate.adapters.server_target import ServerTarget
 

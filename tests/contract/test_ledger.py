@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine, exc, make_url
 
 from lockgate.adapters.ledger_keys import LedgerSigner
 from lockgate.adapters.sql_ledger import SqlLedger
@@ -30,7 +33,34 @@ def _sqlite(folder: Path) -> SqlLedger:
     return SqlLedger(f"sqlite:///{folder}/deep/ledger.db", FakeClock(step=timedelta(seconds=1)), signer)
 
 
-@pytest.fixture(params=[_fake, _sqlite], ids=["fake", "sqlite"])
+def _postgres(folder: Path) -> SqlLedger:
+    """Use a schema of its own in the database that LOCKGATE_TEST_POSTGRES_URL names, driver included."""
+    url = make_url(os.environ[_POSTGRES])
+    schema = f"lockgate_{uuid4().hex}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+    engine.dispose()
+    own = url.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
+    return SqlLedger(own, FakeClock(step=timedelta(seconds=1)), LedgerSigner(folder / "keys" / "ledger.key"))
+
+
+_POSTGRES = "LOCKGATE_TEST_POSTGRES_URL"
+_LEDGERS = [
+    pytest.param(_fake, id="fake"),
+    pytest.param(_sqlite, id="sqlite"),
+    pytest.param(
+        _postgres,
+        id="postgres",
+        marks=[
+            pytest.mark.integration,
+            pytest.mark.skipif(_POSTGRES not in os.environ, reason=f"{_POSTGRES} names no database"),
+        ],
+    ),
+]
+
+
+@pytest.fixture(params=_LEDGERS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     make: Callable[[Path], FakeLedger | SqlLedger] = request.param
     made = make(tmp_path)
@@ -168,3 +198,12 @@ def test_of_threads_that_claim_the_same_row_exactly_one_wins(ledger: Ledger) -> 
         thread.join()
     assert (len(won), len(lost)) == (1, 5)
     assert ledger.rows(MODEL) == tuple(won)
+
+
+def test_a_database_that_keeps_rows_refuses_to_change_them(ledger: Ledger) -> None:
+    row = ledger.append(MODEL, Event.BUNDLE, {})
+    if isinstance(ledger, SqlLedger):
+        for statement in ("UPDATE ledger SET actor = 'x'", "DELETE FROM ledger", "DELETE FROM heads"):
+            with pytest.raises(exc.DatabaseError, match="append-only"), ledger._engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+    assert ledger.rows(MODEL) == (row,)

@@ -25,7 +25,11 @@ from lockgate.errors import BadInput, NotRunning
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
+SERVE = """
+import http.server, sys
+address = ("127.0.0.1", int(sys.argv[1]))
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
 SLEEP = "import time; time.sleep(600)"
 QUICK = Patience(first_s=0.05, longest_s=0.2, loop=3, window_s=30.0)
 IMPORTS = {"PYTHONPATH": str(Path(lockgate.__file__).parents[1])}
@@ -185,7 +189,11 @@ def test_a_process_that_never_answers_is_ended_and_started_again(
 
 def test_dependants_are_ended_first(folder: Path) -> None:
     order: list[str] = []
-    marker = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(0))); time.sleep(600)"
+    marker = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(0)))
+time.sleep(600)
+"""
     up(folder, plan_of(folder, process("base", marker), process("top", marker, after=("base",))), within_s=20)
     down(folder, tell=lambda each: order.append(each.name) if each.state is ProcessState.STOPPED else None)
     assert order == ["top", "base"]
@@ -207,7 +215,12 @@ def test_sigint_is_not_ignored_by_what_is_started_even_when_the_shell_ignored_it
 
 
 def test_down_leaves_no_process_not_even_those_that_left_their_group(folder: Path) -> None:
-    family = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {SLEEP!r}], start_new_session=True); subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); time.sleep(600)"
+    family = f"""
+import subprocess, sys, time
+subprocess.Popen([sys.executable, '-c', {SLEEP!r}], start_new_session=True)
+subprocess.Popen([sys.executable, '-c', {SLEEP!r}])
+time.sleep(600)
+"""
     status = up(folder, plan_of(folder, process("family", family), process("other", SLEEP)), within_s=20)
     until(lambda: len(marked(folder)) == 5)
     everyone = marked(folder)
@@ -328,7 +341,12 @@ def test_a_second_supervisor_of_one_folder_ends_at_once(folder: Path) -> None:
 
 
 def test_what_a_process_prints_is_in_its_log(folder: Path) -> None:
-    talks = "import sys, time; print('to stdout', flush=True); print('to stderr', file=sys.stderr, flush=True); time.sleep(600)"
+    talks = """
+import sys, time
+print("to stdout", flush=True)
+print("to stderr", file=sys.stderr, flush=True)
+time.sleep(600)
+"""
     up(folder, plan_of(folder, process("talks", talks)), within_s=20)
     log = folder.parent / "logs" / "talks.log"
     until(lambda: "to stdout" in log.read_text() and "to stderr" in log.read_text())

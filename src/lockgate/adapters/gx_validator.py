@@ -14,8 +14,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import shutil
 import tempfile
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,10 +62,11 @@ class GxValidator:
             BadInput: There is no such suite, it is no suite, or it holds something the library drops.
             MeasurementError: The library broke on a frame as a whole.
         """
-        on_disk = _read_suite(self.settings.suites, spec.data.suite)
+        document = _read_suite(self.settings.suites, spec.data.suite)
+        on_disk: list[dict[str, Any]] = document["expectations"]
         gx = _library()
         with tempfile.TemporaryDirectory(prefix="lockgate-gx-") as folder:
-            _copy_context(self.settings.suites, spec.data.suite, Path(folder), docs)
+            _write_context(self.settings.suites, document, Path(folder), docs)
             context = gx.get_context(mode="file", context_root_dir=folder)
             suite = _load_suite(context, spec.data.suite, on_disk)
             results = {name: _run(context, suite, name, frame) for name, frame in frames.items()}
@@ -81,20 +82,36 @@ class GxValidator:
         }
 
 
-def _read_suite(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Return the expectations of a suite as they stand on disk."""
+def _read_suite(folder: Path, name: str) -> dict[str, Any]:
+    """Return a suite as it stands on disk, with an id for whatever a person wrote without one.
+
+    The ids are the same each time, so that results of two releases can be laid side by side.
+    """
     path = folder / "expectations" / f"{name}.json"
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"there is no suite {name!r} in {path.parent}; suites there: {there}", suite=name)
     try:
-        expectations = json.loads(path.read_text(encoding="utf-8"))["expectations"]
-        ids = [str(each["id"]) for each in expectations]
-    except (ValueError, KeyError, TypeError) as broken:
-        raise BadInput(f"{path} is no suite whose expectations have an id each: {broken!r}", suite=name) from broken
-    if not ids or len(set(ids)) != len(ids):
-        raise BadInput(f"{path} must hold expectations, each with an id of its own; it holds {len(ids)}", suite=name)
-    return list(expectations)
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        expectations = [
+            {**each, "id": each.get("id") or _id(name, f"{place}/{each['type']}")}
+            for place, each in enumerate(document["expectations"])
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+        raise BadInput(f"{path} is no suite: {broken!r}; see great_expectations/expectations", suite=name) from broken
+    if not expectations or len({each["id"] for each in expectations}) != len(expectations):
+        raise BadInput(f"{path} holds {len(expectations)} expectations; at least one, each id once", suite=name)
+    return {
+        "meta": {},
+        **document,
+        "id": document.get("id") or _id(name, ""),
+        "name": name,
+        "expectations": expectations,
+    }
+
+
+def _id(suite: str, what: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"lockgate/{suite}/{what}"))
 
 
 def _is_row_count(expectation: Mapping[str, Any]) -> bool:
@@ -136,15 +153,15 @@ def _with_plain_bool(expectation: Any) -> None:  # noqa: ANN401 - a class of an 
     expectation._validate = validate  # noqa: SLF001 - see above
 
 
-def _copy_context(source: Path, suite: str, target: Path, docs: Path) -> None:
-    """Copy configuration and one suite, with the pages going to `docs`."""
+def _write_context(source: Path, suite: Mapping[str, Any], target: Path, docs: Path) -> None:
+    """Write configuration and one suite, with the pages going to `docs`."""
     config = yaml.safe_load((source / _CONFIG).read_text(encoding="utf-8"))
     docs.mkdir(parents=True, exist_ok=True)
     for site in config["data_docs_sites"].values():
         site["store_backend"]["base_directory"] = str(docs.resolve())
     (target / _CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
     (target / "expectations").mkdir()
-    shutil.copy(source / "expectations" / f"{suite}.json", target / "expectations")
+    (target / "expectations" / f"{suite['name']}.json").write_text(json.dumps(suite), encoding="utf-8")
 
 
 def _load_suite(context: FileDataContext, name: str, on_disk: Sequence[Mapping[str, Any]]) -> ExpectationSuite:

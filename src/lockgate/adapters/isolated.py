@@ -113,7 +113,8 @@ def load_function(target: str) -> Callable[..., Any]:
         raise BadInput(f"{target}: there is no module {missing.name!r} in the project or its environment") from missing
     function = getattr(module, name, None)
     if not callable(function):
-        there = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_")) or "nothing"
+        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module_name]
+        there = ", ".join(n for n in own if not n.startswith("_")) or "nothing"
         raise BadInput(f"{target}: {module_name} has no function {name!r}; it has {there}")
     return function  # type: ignore[no-any-return]  # what a module holds is not typed; callable() was checked
 

@@ -24,7 +24,7 @@ import lockgate
 from lockgate.adapters import load_plan
 from lockgate.adapters.load_plan import Arm, LoadPlan
 from lockgate.adapters.processes import MARK
-from lockgate.core.load import ECHO, STEADY, Window
+from lockgate.core.load import ECHO, STEADY, Window, histogram_between
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, as_samples
 from lockgate.core.wire import Call
 from lockgate.errors import MeasurementError
@@ -193,7 +193,7 @@ def _steady_histograms(
         time.sleep(max(start + moment - time.monotonic(), 0.0))
         readings.append({name: histogram(name) for name in ports})
     before, after = readings
-    return {name: {edge: after[name][edge] - before[name].get(edge, 0.0) for edge in after[name]} for name in ports}
+    return {name: histogram_between(before[name], after[name]) for name in ports}
 
 
 def _children_cpu_s() -> float:

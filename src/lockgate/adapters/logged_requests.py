@@ -22,7 +22,7 @@ def recent_requests(state: Path, model: ModelName, *, at_most: int) -> tuple[Log
         model: Whose requests.
         at_most: How many.
     """
-    found = []
+    found: list[LoggedRequest] = []
     for segment in sorted((state / "predictions" / model).glob("*.jsonl"), reverse=True):
         for line in reversed(segment.read_bytes().splitlines()):
             found += _request(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,24 +32,17 @@ def client(uri: str) -> MlflowClient:
     """
     for name, value in _OPTIONS.items():
         os.environ.setdefault(name, value)
-    require_answer(uri)
+    _require_answer(uri)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def require_answer(uri: str, *, quietly: bool = False) -> bool:
-    """Ask the server for its health.
-
-    Raises:
-        TransientError: It did not answer, unless `quietly`.
-    """
+def _require_answer(uri: str) -> None:
     try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=_HEALTH_S) as answer:  # noqa: S310 - http(s)
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError) as silent:
-        if quietly:
-            return False
+        with urllib.request.urlopen(f"{uri}/health", timeout=_HEALTH_S):  # noqa: S310 - MlflowRegistry takes http(s) only
+            return
+    except OSError as silent:  # refused, timed out, or an HTTP error
         raise TransientError(f"MLflow at {uri} did not answer ({silent}); see lockgate status") from silent
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lockgate.adapters.mlflow_client import answering, client, require_answer
+from lockgate.adapters.mlflow_client import answering, client
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, canonical_json, digest_bytes
 from lockgate.core.spec import ReleaseSpec
@@ -118,10 +118,6 @@ class MlflowRegistry:
                 alias: mlflow.get_model_version(model, version) for alias, version in _aliases(mlflow, model).items()
             }
         return {alias: Digest(version.tags.get(BUNDLE_TAG, "")) for alias, version in pointed.items()}
-
-    def answers(self) -> bool:
-        """Tell whether MLflow is there."""
-        return require_answer(self._uri, quietly=True)
 
     def _links(self, mlflow: MlflowClient, model: ModelName, version: ModelVersion) -> Mapping[str, Json]:
         run = mlflow.get_run(str(version.run_id))

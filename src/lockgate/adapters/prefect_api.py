@@ -29,10 +29,26 @@ _FORM_NOT_STORED = "schema not found"
 class PrefectApi:
     """A client of one Prefect server."""
 
-    def __init__(self, api_url: str, *, within_s: float = 20.0, transport: httpx.BaseTransport | None = None) -> None:
-        """Args are the server's API URL, how long one call may take with its repeats, and a transport for tests."""
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        within_s: float = 20.0,
+        absent_s: float = 0.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Take the address; nothing is sent yet.
+
+        Args:
+            api_url: The server's API, e.g. http://127.0.0.1:4200/api.
+            within_s: How long one call may take, with its repeats.
+            absent_s: How long a server that nobody listens for is waited for: 0 for a person at a terminal, a minute or
+                two for work that should outlast a restart of the server.
+            transport: Stands in for the network in tests.
+        """
         self._url = api_url
         self._within_s = within_s
+        self._absent_s = absent_s
         # No proxy of the environment stands between this machine and its own loopback.
         self._http = httpx.Client(base_url=api_url, timeout=10.0, trust_env=False, transport=transport)
 
@@ -242,14 +258,15 @@ class PrefectApi:
         return list(self._checked(self._send("POST", path, body)).json())
 
     def _send(self, method: str, path: str, body: Json) -> httpx.Response:
-        deadline = time.monotonic() + self._within_s
+        began = time.monotonic()
+        deadline = began + self._within_s
         while True:
             try:
                 answer = self._http.request(method, path, json=body)
             except httpx.ConnectError as nobody:
-                raise NotRunning(
-                    f"nothing answers at {self._url}; start the stack with: lockgate up", url=self._url
-                ) from nobody
+                if time.monotonic() - began >= self._absent_s:
+                    message = f"nothing answers at {self._url}; start the stack with: lockgate up"
+                    raise NotRunning(message, url=self._url) from nobody
             except httpx.HTTPError as failed:
                 if time.monotonic() >= deadline:
                     raise TransientError(f"{self._url} did not answer: {failed!r}", url=self._url) from failed

@@ -106,12 +106,16 @@ class Sandbox:
         log: The server's own log.
         start_s: From its start to its ready line.
         url: Its data port, once entered.
+        admin_url: Its admin port, once entered.
+        token_file: Holds its admin token, while it runs.
     """
 
     def __init__(self, settings: Settings, log: Path, limits: Limits) -> None:
         self.log = log
         self.start_s = 0.0
         self.url = ""
+        self.admin_url = ""
+        self.token_file = Path()
         self._settings = settings
         self._limits = limits
         self._stack = contextlib.ExitStack()
@@ -130,9 +134,9 @@ class Sandbox:
             opening.callback(self._kill)
             ports = self._await_ready()
             self.url = f"http://{self._settings.host}:{ports['port']}"
-            admin = f"http://{self._settings.host}:{ports['admin_port']}"
+            self.admin_url = f"http://{self._settings.host}:{ports['admin_port']}"
             self._data = opening.enter_context(HttpClient(self.url, timeout_s=self._limits.answer_s))
-            self._admin = opening.enter_context(HttpClient(admin, timeout_s=self._limits.load_s, token=token))
+            self._admin = opening.enter_context(HttpClient(self.admin_url, timeout_s=self._limits.load_s, token=token))
             sampler = threading.Thread(target=self._sample, name="rss", daemon=True)
             sampler.start()
             opening.callback(self._end_sampling, sampler)
@@ -201,13 +205,13 @@ class Sandbox:
         try:
             folder = Path(tempfile.mkdtemp(prefix="lockgate-sandbox-"))
             opening.callback(shutil.rmtree, folder, ignore_errors=True)
-            token_file = folder / "admin.token"
-            token_file.touch(mode=0o600)
-            token_file.write_text(token)
+            self.token_file = folder / "admin.token"
+            self.token_file.touch(mode=0o600)
+            self.token_file.write_text(token)
             log = opening.enter_context(self.log.open("wb"))
             self._started = time.monotonic()
             return subprocess.Popen(
-                self._command(folder, token_file),
+                self._command(folder),
                 env=self._environment(folder),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -218,13 +222,13 @@ class Sandbox:
         except OSError as broken:
             raise SandboxError(f"the sandbox could not be started: {broken}; free the disk and try again") from broken
 
-    def _command(self, folder: Path, token_file: Path) -> list[str]:
+    def _command(self, folder: Path) -> list[str]:
         options = {
             "--environment": "sandbox",
             "--bundles": self._settings.bundles,
             "--public-key": self._settings.public_key,
             "--state": folder / "state",
-            "--admin-token-file": token_file,
+            "--admin-token-file": self.token_file,
             "--host": self._settings.host,
             "--port": 0,
             "--admin-port": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,10 @@ from lockgate.cli.options import Model, choose_model
 from lockgate.cli.surface import Surface
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import Json
-from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, LockgateError
+
+if TYPE_CHECKING:
+    from lockgate.core.spec import ReleaseSpec
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file.")]
 BatchName = Annotated[str, typer.Argument(metavar="BATCH", help="Name of the batch, as the spec lists them.")]

@@ -15,7 +15,7 @@ from lockgate.cli.release_commands import answer_form, ask, finish, give_answer,
 from lockgate.cli.stack_commands import start_stack
 from lockgate.cli.surface import OUTCOME_EXIT, Surface
 from lockgate.config import load_settings
-from lockgate.core.ids import Json, ModelName
+from lockgate.core.ids import Json, ModelName, digest_bytes
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.errors import BadInput, TransientError
 
@@ -80,24 +80,23 @@ def _land(surface: Surface, services: Services, model: ModelName) -> list[str]:
     if state.open is not None:
         surface.say(f"\n{state.open.release} is under way; nothing is landed before it ends", "yellow")
         return []
-    spec = services.spec(model)
-    before = {
-        str(row.payload.get("name"))
-        for row in services.ledger.rows(model, events=(Event.BATCH_INGESTED, Event.BATCH_QUARANTINED))
-    }
-    left = [each for each in spec.data.sample_batches if f"{model}-{each}.parquet" not in before]
-    batches = left[: _FIRST_BATCHES if not before else 1]
-    if not batches:
-        surface.say("\nevery example batch was landed before; asking the champion instead", "yellow")
-        return []
-    _headline(surface, 2, f"New data: {', '.join(batches)} into {services.settings.landing(model)}")
+    spec, wanted = services.spec(model), 1 if state.ingested else _FIRST_BATCHES
+    _headline(surface, 2, f"New data into {services.settings.landing(model)}")
+    landed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="lockgate-demo-") as folder:
-        for batch in batches:
+        for batch in spec.data.sample_batches:
             path = Path(folder) / f"{model}-{batch}.parquet"
             write_sample(services.settings, spec, batch, path)
-            landed = services.store.land(model, path)
-            surface.say(f"  landed {landed.name}  ({landed.path.stat().st_size:,} bytes, sha256 {landed.sha256[:12]})")
-    return batches
+            if digest_bytes(path.read_bytes()) in state.ingested:
+                continue  # by its content: under whatever name it was landed before
+            taken = services.store.land(model, path)
+            surface.say(f"  landed {taken.name}  ({taken.path.stat().st_size:,} bytes, sha256 {taken.sha256[:12]})")
+            landed.append(batch)
+            if len(landed) == wanted:
+                break
+    if not landed:
+        surface.say("  every example batch was landed before; asking the champion instead", "yellow")
+    return landed
 
 
 def _awaited_run(surface: Surface, services: Services, model: ModelName, before: int | None) -> str | None:

@@ -19,11 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]  # no stubs installed
+from scipy import special  # type: ignore[import-untyped]  # no stubs installed; a tenth of the import of scipy.stats
 
 from lockgate.core.block_statistics import Statistic
 from lockgate.core.ids import Json
-from lockgate.core.metrics import Ints
+from lockgate.core.metrics import Floats, Ints
 
 CONFIDENCE = 0.95
 """Two-sided; each pessimistic bound is then one-sided at 2.5 %, as ICH E9 asks of non-inferiority."""
@@ -114,8 +114,8 @@ def block_interval(
     se = float(pseudo.std(ddof=1) / np.sqrt(blocks))
     if se <= 1e-12 * max(1.0, abs(value)):  # below what a float64 sum of this size resolves
         return Estimate(value=value, low=value, high=value, se=0.0)
-    t = float(stats.t.ppf((1.0 + confidence) / 2, blocks - 1))
-    skew = float(stats.skew(pseudo, bias=False)) * (2 * t * t + 1) / (6 * np.sqrt(blocks))
+    t = t_quantile((1.0 + confidence) / 2, blocks - 1)
+    skew = _skewness(pseudo) * (2 * t * t + 1) / (6 * np.sqrt(blocks))
     return Estimate(
         value=value,
         low=float(max(lowest, value - se * max(t, t - skew))),
@@ -134,5 +134,17 @@ def detectable(se: float, blocks: int, *, confidence: float = CONFIDENCE, power:
     """
     if blocks < 2:
         return float("nan")
-    upper = stats.t.ppf([1.0 - (1.0 - confidence) / 2, power], blocks - 1)
-    return float(se * upper.sum())
+    return se * (t_quantile((1.0 + confidence) / 2, blocks - 1) + t_quantile(power, blocks - 1))
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """Return the quantile of Student's t."""
+    return float(special.stdtrit(degrees, probability))
+
+
+def _skewness(values: Floats) -> float:
+    """Return the sample skewness, corrected for its bias at few values (Joanes and Gill 1998, G1)."""
+    n = len(values)
+    centred = values - values.mean()
+    plain = (centred**3).mean() / (centred**2).mean() ** 1.5
+    return float(plain * np.sqrt(n * (n - 1)) / (n - 2))

@@ -7,7 +7,7 @@ wrongly. The excess over a reference on the same rows is what is judged:
                    else, for probabilities, the loss the answers themselves expect (their entropy)
                    else, for values, the mean loss of all rows
     excess_s       mean over the slice of (loss - reference)
-                   minus, without a champion, the same mean over all rows: one shift of every slice is no slice's fault
+                   minus, without a champion, the same mean over the rest: one shift of every slice is no slice's fault
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]  # no stubs installed
+from scipy import special  # type: ignore[import-untyped]  # no stubs installed
 
 from lockgate.core.block_statistics import block_sums
-from lockgate.core.intervals import CONFIDENCE, Estimate
+from lockgate.core.intervals import CONFIDENCE, Estimate, t_quantile
 from lockgate.core.metrics import Floats, Ints
 
 
@@ -48,7 +48,7 @@ def slice_excess(  # noqa: PLR0913 - the rows, their slices and their blocks; th
     *,
     block: Ints,
     blocks: int,
-    against_all: bool,
+    against_rest: bool,
     confidence: float = CONFIDENCE,
 ) -> tuple[SliceExcess, ...]:
     """Return every slice of one column.
@@ -60,7 +60,7 @@ def slice_excess(  # noqa: PLR0913 - the rows, their slices and their blocks; th
         slices: How many slices.
         block: Block index of each row, shape [n].
         blocks: How many blocks.
-        against_all: Whether the mean excess over all rows is taken off.
+        against_rest: Whether the mean excess over the rows outside the slice is taken off; nothing for all rows.
         confidence: Two-sided, in 0..1.
 
     Standard errors leave out one block at a time, over the blocks a slice appears in (Efron and Tibshirani 1993,
@@ -74,10 +74,12 @@ def slice_excess(  # noqa: PLR0913 - the rows, their slices and their blocks; th
         for each in (np.ones(len(loss)), loss, difference)
     )
     whole, left = _leave_one_out(over, rows)
-    if against_all:
+    if against_rest:
         all_over, all_rows = (block_sums(each, block, blocks)[None] for each in (difference, np.ones(len(loss))))
-        all_whole, all_left = _leave_one_out(all_over, all_rows)
-        whole, left = whole - all_whole, left - all_left
+        rest_whole, rest_left = _leave_one_out(all_over - over, all_rows - rows)
+        alone = (all_rows - rows).sum(axis=1) == 0
+        whole = whole - np.where(alone, 0.0, rest_whole)
+        left = left - np.where(alone[:, None], 0.0, rest_left)
     there = rows > 0
     return tuple(
         SliceExcess(
@@ -106,7 +108,7 @@ def _estimate(value: float, left: Floats, confidence: float) -> Estimate:
     se = float(np.sqrt((blocks - 1) / blocks * ((left - left.mean()) ** 2).sum()))
     if se <= 1e-12 * max(1.0, abs(value)):  # the same loss in every block: see `intervals.block_interval`
         return Estimate(value=value, low=value, high=value, se=0.0)
-    wide = float(stats.t.ppf((1.0 + confidence) / 2, blocks - 1)) * se
+    wide = t_quantile((1.0 + confidence) / 2, blocks - 1) * se
     return Estimate(value=value, low=value - wide, high=value + wide, se=se)
 
 
@@ -120,7 +122,7 @@ def worse_than(excess: float, se: float, blocks: int, bound: float) -> float:
     """
     if se == 0.0:
         return 0.0 if excess > bound else 1.0
-    return float(stats.t.sf((excess - bound) / se, blocks - 1))
+    return float(special.stdtr(blocks - 1, -(excess - bound) / se))
 
 
 def adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -132,6 +134,10 @@ def adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
     >>> [round(p, 3) for p in adjusted([0.01, 0.04, 0.03])]  # 3 * .01; 3 / 3 * .04; 3 / 2 * .03, monotone from the top
     [0.03, 0.04, 0.04]
     """
-    if not p_values:
-        return ()
-    return tuple(float(p) for p in stats.false_discovery_control(np.asarray(p_values), method="bh"))
+    tests = len(p_values)
+    order = np.argsort(p_values)
+    scaled = np.asarray(p_values)[order] * tests / np.arange(1, tests + 1)
+    monotone = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    found = np.empty(tests)
+    found[order] = monotone
+    return tuple(float(each) for each in found)

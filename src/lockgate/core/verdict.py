@@ -177,9 +177,9 @@ def report(gate: str, stage: Stage, checks: Sequence[Check], evidence: Digest) -
     """
     required = [c for c in checks if c.required]
     verdict = fold(c.verdict for c in required)
-    if required and all(c.verdict is Verdict.NOT_APPLICABLE for c in required):
-        verdict = Verdict.PASS
     worst = next((c for c in required if c.verdict is verdict), None)
+    if required and all(c.verdict is Verdict.NOT_APPLICABLE for c in required):
+        verdict, worst = Verdict.PASS, required[0]
     reason = worst.reason if worst else "no required check was made; add one, or measure what it needs"
     return GateReport(gate=gate, stage=stage, verdict=verdict, checks=tuple(checks), evidence=evidence, reason=reason)
 

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lockgate.core.blessing import Subjects
+from lockgate.core.contract import ProbeSet
 from lockgate.core.gates.registry import required_for_blessing
 from lockgate.core.ids import Digest, Json, Stage, canonical_json
 from lockgate.core.ledger import Event
 from lockgate.core.progress import Progress
+from lockgate.core.records import read_record
 from lockgate.line.running import Line, Measured, Runner, champion_of
 from lockgate.line.scoring import score_holdout
 from lockgate.ports import Snapshot
 from lockgate.stages.releasing import opened_row
+
+if TYPE_CHECKING:
+    from lockgate.core.replay import LoggedRequest
+    from lockgate.stages.stress import Contender
+
+_REPLAYED = 200  # ours: enough to see a disagreement of a few percent, few enough to take a second
 
 
 def ingest(line: Line, so_far: Progress) -> Measured:
@@ -141,6 +149,31 @@ def infra(line: Line, so_far: Progress) -> Measured:
     return Measured(so_far=so_far, measurements={"infra": measured}, words=f"Server logs: `{logs}`")
 
 
+def stress(line: Line, so_far: Progress) -> Measured:
+    """Load the sandbox, champion and challenger in turns."""
+    from lockgate.adapters.load_test import LoadTester
+    from lockgate.adapters.sandbox import Sandboxes
+    from lockgate.stages.stress import measure_stress
+
+    asked, folder = line.spec.gates["stress"], line.folder(so_far) / "stress"
+    champion = champion_of(so_far)
+    measured = measure_stress(
+        Sandboxes(line.services.settings, folder),
+        LoadTester(folder, line.services.settings.host),
+        _contender(line, Digest(so_far.refs["bundle"])),
+        None if champion is None else _contender(line, champion),
+        target_rps=asked.target_rps,
+        duration_s=asked.duration_s,
+    )
+    return Measured(so_far=so_far, measurements={"stress": measured}, words=f"Locust's report and logs: `{folder}`")
+
+
+def _contender(line: Line, bundle: Digest) -> Contender:
+    from lockgate.stages.stress import Contender
+
+    return Contender(bundle=line.services.bundles.get(bundle), probes=_probes(line, bundle))
+
+
 def register(line: Line, so_far: Progress) -> Measured:
     """Bless the bundle and list it as a version with its lineage."""
     from lockgate.stages.recording import bless_release
@@ -175,14 +208,39 @@ def register(line: Line, so_far: Progress) -> Measured:
     )
 
 
+def staging(line: Line, so_far: Progress) -> Measured:
+    """Serve the bundle in staging and test it there as a client would."""
+    from lockgate.stages.recording import blessing_of
+    from lockgate.stages.staging import deploy_staging
+    from lockgate.stages.traffic import Switch
+
+    target = line.services.target("staging")
+    bundle = line.services.bundles.get(Digest(so_far.refs["bundle"]))
+    measured = deploy_staging(
+        Switch(ledger=line.ledger, target=target, model=line.model, actor="deploy_staging"),
+        target,
+        blessing_of(line.ledger, line.model, so_far.release),
+        bundle,
+        _probes(line, bundle.digest),
+        champion=champion_of(so_far),
+        recent=_recent(line),
+    )
+    page = f"{line.services.settings.url('staging')}/v2/models/{line.model}"
+    return Measured(so_far=so_far, measurements={"staging": measured}, words=f"Staging answers at {page}")
+
+
+def _recent(line: Line) -> tuple[LoggedRequest, ...]:
+    """Return the newest production requests to replay, as production logged them."""
+    from lockgate.adapters.logged_requests import recent_requests
+
+    return recent_requests(line.services.settings.serving("production"), line.model, at_most=_REPLAYED)
+
+
 def _snapshot(line: Line, so_far: Progress) -> Snapshot:
     return line.services.store.snapshot(Digest(so_far.refs["data"]))
 
 
-def _probes(line: Line, bundle: Digest) -> Any:  # noqa: ANN401 - read_record returns what it is asked for
-    from lockgate.core.contract import ProbeSet
-    from lockgate.core.records import read_record
-
+def _probes(line: Line, bundle: Digest) -> ProbeSet:
     path = line.services.bundles.folder(bundle) / "probe_requests.json"
     return read_record(ProbeSet, json.loads(path.read_bytes()))
 
@@ -194,5 +252,7 @@ RUNNERS: Mapping[Stage, Runner] = {
     Stage.EVALUATE: evaluate,
     Stage.PACKAGE: package,
     Stage.INFRA: infra,
+    Stage.STRESS: stress,
     Stage.REGISTER: register,
+    Stage.STAGING: staging,
 }

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 DOCUMENT_VERSION = 1
 
 
-def measure_evaluation(spec: ReleaseSpec, holdout: pd.DataFrame, scores: Scores) -> Mapping[str, Mapping[str, Json]]:
+def measure_evaluation(
+    spec: ReleaseSpec, holdout: pd.DataFrame, scores: Scores, *, unlabelled: int = 0
+) -> Mapping[str, Mapping[str, Json]]:
     """Measure for the gates `quality`, `champion` and `slices`.
 
     Args:
         spec: The release's spec.
         holdout: Every row of the holdout: features, label, time, key, block and slice columns.
         scores: Answers on every row of it.
+        unlabelled: Rows of the holdout's window that have no label and were left out of `holdout` before.
 
     Returns:
         Measurements by gate name, rounded to ten significant digits; no row and no key of the data is in them.
@@ -48,7 +51,7 @@ def measure_evaluation(spec: ReleaseSpec, holdout: pd.DataFrame, scores: Scores)
     comparison = compare_with(spec, sample, scores.champion)
     unscored = scores.champion is not None and comparison is None
     measured: dict[str, dict[str, Json]] = {
-        "quality": _quality(spec, sample, scores),
+        "quality": _quality(spec, sample, scores, unlabelled),
         "champion": _champion(spec, scores, comparison),
         # a champion that could not be scored must not turn into "there is none": no slices, hence ERROR
         "slices": {"basis": None} if unscored else measure_slices(spec, sample, comparison),
@@ -94,7 +97,7 @@ def _task_metrics(spec: ReleaseSpec, sample: Sample, score: Floats, threshold: f
     )
 
 
-def _quality(spec: ReleaseSpec, sample: Sample, scores: Scores) -> dict[str, Json]:
+def _quality(spec: ReleaseSpec, sample: Sample, scores: Scores, unlabelled: int) -> dict[str, Json]:
     asked = spec.gates.get("quality", quality_gate.Thresholds())
     own = _task_metrics(spec, sample, sample.score, scores.threshold)
     loss = blockwise.loss_name(spec.task.kind)
@@ -110,8 +113,8 @@ def _quality(spec: ReleaseSpec, sample: Sample, scores: Scores) -> dict[str, Jso
         "task": spec.task.kind,
         "n": len(sample.y),
         "blocks": sample.blocks,
-        "asked": sample.asked,
-        "unlabelled": sample.unlabelled,
+        "asked": sample.asked + unlabelled,
+        "unlabelled": sample.unlabelled + unlabelled,
         "invalid_answers": sample.invalid,
         "rarest_class_rows": _rarest(spec, sample),
         "threshold": scores.threshold if scores.threshold is not None else spec.task.threshold,

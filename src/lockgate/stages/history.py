@@ -161,11 +161,11 @@ _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 
 
 def _next(status: str, release: ReleaseId, model: str) -> str:
-    again = f"lockgate release {model}"
+    again = f"lockgate release --model {model}"
     return {
-        "waiting for approval": f"lockgate approve {release}, or lockgate reject {release} --reason '...'",
+        "waiting for approval": f"lockgate approve {release} --reason '...', or lockgate reject {release} --reason '...'",
         "running": "lockgate status",
-        Outcome.PROMOTED.value: f"lockgate status; to undo it: lockgate rollback {model}",
+        Outcome.PROMOTED.value: f"lockgate status; to undo it: lockgate rollback --model {model} --reason '...'",
         Outcome.BLOCKED.value: f"mend what the gate names, then {again}",
         Outcome.INCONCLUSIVE.value: f"land more data: lockgate land FILE --model {model}",
         Outcome.FAILED.value: f"press Retry on its run in the Prefect UI, or {again}",

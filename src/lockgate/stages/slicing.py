@@ -55,7 +55,7 @@ def measure_slices(spec: ReleaseSpec, sample: Sample, comparison: Comparison | N
     listed: list[Json] = []
     unlisted = {"slices": 0, "rows": 0, "largest": 0}
     for section in spec.slices:
-        found, left = _column(section, rows, loss, reference, against_all=basis != "champion")
+        found, left = _column(section, rows, loss, reference, against_rest=basis != "champion")
         listed += [_listed(section.column, value, each, _unit(spec)) for value, each in found]
         unlisted["slices"] += len(left)
         unlisted["rows"] += sum(left)
@@ -72,7 +72,7 @@ def measure_slices(spec: ReleaseSpec, sample: Sample, comparison: Comparison | N
 
 
 def _column(
-    section: SliceSection, rows: Sample, loss: Floats, reference: Floats, *, against_all: bool
+    section: SliceSection, rows: Sample, loss: Floats, reference: Floats, *, against_rest: bool
 ) -> tuple[list[tuple[str, SliceExcess]], list[int]]:
     """Return the slices of one column, largest first, and the sizes of those that are only counted."""
     text = slice_values(rows.frame, section.column)
@@ -85,7 +85,7 @@ def _column(
     place = {value: k for k, value in enumerate(listed)}
     member = np.array([place.get(str(value), -1) for value in text], dtype=np.int64)
     excess = slice_excess(
-        loss, reference, member, len(listed), block=rows.block, blocks=rows.blocks, against_all=against_all
+        loss, reference, member, len(listed), block=rows.block, blocks=rows.blocks, against_rest=against_rest
     )
     left = [int(size) for value, size in zip(found, sizes, strict=True) if value in dropped]
     return list(zip(listed, excess, strict=True)), left

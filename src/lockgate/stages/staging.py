@@ -1,4 +1,4 @@
-"""Stage 9: staging serves the bundle, and proves it over HTTP: live digests, smoke, contract, replay of real requests."""
+"""Stage 9: staging serves the bundle and proves it over HTTP: digests, smoke, contract, replay of real requests."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ def clustered(blocks: int = 25, rows: int = 40, seed: int = 2) -> tuple[np.ndarr
     return rng.normal(1.0, 1.0, blocks * rows) + rng.normal(0, 0.5, blocks)[block], block
 
 
+@pytest.mark.integration  # importing statsmodels takes over a second
 def test_the_standard_error_of_a_mean_is_statsmodels_cluster_robust_one() -> None:
     statsmodels = pytest.importorskip("statsmodels.api")
     values, block = clustered()

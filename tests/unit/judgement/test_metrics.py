@@ -132,7 +132,9 @@ def test_the_gain_is_positive_where_the_challenger_is_better_whatever_the_metric
     y, score, block = rows(2000)
     noisy = (score + np.random.default_rng(0).normal(0, 0.3, len(y))).clip(0.01, 0.99)
     ours, theirs = (
-        blockwise.task_metrics(TaskKind.BINARY, y, each.clip(0.01, 0.99), block=block, blocks=12, costs=Costs(threshold=0.5))
+        blockwise.task_metrics(
+            TaskKind.BINARY, y, each.clip(0.01, 0.99), block=block, blocks=12, costs=Costs(threshold=0.5)
+        )
         for each in (score, noisy)
     )
     assert value(blockwise.gain(ours["auc"], theirs["auc"])) > 0

@@ -121,7 +121,9 @@ def test_a_missing_measurement_is_an_error(key: str) -> None:
     assert judged_on("quality", found).verdict is Verdict.ERROR
 
 
-@pytest.mark.parametrize("bad", [None, "NaN", "0.9", True, [], {"estimate": 1}, {"estimate": 2, "low": 3, "high": 1, "se": 0}])
+@pytest.mark.parametrize(
+    "bad", [None, "NaN", "0.9", True, [], {"estimate": 1}, {"estimate": 2, "low": 3, "high": 1, "se": 0}]
+)
 def test_a_malformed_estimate_is_an_error(bad: object) -> None:
     found = measured()
     found["metrics"] = {**found["metrics"], "auc": bad}

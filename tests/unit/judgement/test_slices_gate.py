@@ -27,7 +27,6 @@ from tests.unit.judgement.scenes import (
 )
 
 SCENES = {TaskKind.BINARY: binary, TaskKind.MULTICLASS: multiclass, TaskKind.REGRESSION: regression}
-POISONED = "city=rome"
 
 
 def poisoned(good: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -55,11 +54,12 @@ def test_a_poisoned_slice_fails_against_the_champion(kind: TaskKind) -> None:
     assert check_of(report, "q_value_of_excess_loss", "city=oslo").verdict is Verdict.PASS
 
 
-def test_a_poisoned_slice_fails_on_the_first_release_too() -> None:
+@pytest.mark.parametrize("city", ["oslo", "rome", "lima"])  # half, two fifths and a tenth of the rows
+def test_a_slice_with_swapped_classes_fails_on_the_first_release_too(city: str) -> None:
     frame, good = binary()
-    bad = poisoned(good, (frame["city"] == "rome").to_numpy())
+    bad = np.where(frame["city"] == city, 1 - good, good)
     report = judged(spec_of(), frame, scores_of(spec_of(), frame, bad), "slices")
-    assert check_of(report, "q_value_of_excess_loss", POISONED).verdict is Verdict.FAIL
+    assert check_of(report, "q_value_of_excess_loss", f"city={city}").verdict is Verdict.FAIL
 
 
 def test_values_far_off_in_one_slice_fail_on_the_first_release_too() -> None:
@@ -77,6 +77,12 @@ def test_a_slice_that_is_hard_for_any_model_is_no_fault_of_this_one() -> None:
     honest = np.where(hard, 0.5, good)  # it says that it does not know
     report = judged(spec_of(), frame, scores_of(spec_of(), frame, honest), "slices")
     assert report.verdict is Verdict.PASS
+
+
+def test_a_shift_that_all_slices_share_is_no_slices_fault() -> None:
+    frame, good = binary()
+    report = judged(spec_of(), frame, scores_of(spec_of(), frame, good**0.4), "slices")
+    assert report.verdict is Verdict.PASS  # the quality gate says that calibration is off
 
 
 def test_a_slice_too_small_to_judge_is_named_not_dropped() -> None:
@@ -171,7 +177,7 @@ def test_the_excess_of_a_slice_is_its_plain_mean_with_the_clustered_error() -> N
     rng = np.random.default_rng(0)
     loss, block = rng.normal(size=400), np.repeat(np.arange(20), 20)
     member = np.tile([0, 1, -1, 0], 100)
-    first, _ = slice_excess(loss, np.zeros(400), member, 2, block=block, blocks=20, against_all=False)
+    first, _ = slice_excess(loss, np.zeros(400), member, 2, block=block, blocks=20, against_rest=False)
     inside = loss[member == 0]
     by_day = inside.reshape(20, 10).mean(axis=1)
     assert first.excess.value == pytest.approx(inside.mean())

@@ -147,8 +147,13 @@ def test_without_a_public_key_the_answer_is_not_that_all_is_well() -> None:
     assert _whats(verify(MODEL, rows, _heads(rows), replace(MEANS, verifies=None))) == {"head"}
 
 
+def _blank(row: LedgerRow) -> LedgerRow:
+    """Replace a row by one that says nothing, so that the sequences after it stay what they were."""
+    return replace(row, event=Event.BATCH_LANDED, payload={"sha256": "", "name": ""})
+
+
 def _drop(event: Event) -> Callable[[LedgerRow], LedgerRow | None]:
-    return lambda row: None if row.event is event else row
+    return lambda row: _blank(row) if row.event is event else row
 
 
 def _change(event: Event, **facts: Json) -> Callable[[LedgerRow], LedgerRow | None]:
@@ -159,38 +164,64 @@ def _late(row: LedgerRow) -> LedgerRow:
     return replace(row, at=row.at + timedelta(days=1)) if row.event is Event.APPROVAL_GIVEN else row
 
 
-def _no_staging(row: LedgerRow) -> LedgerRow | None:
-    return None if row.payload.get("gate") == "staging" else row
+def _no_staging(row: LedgerRow) -> LedgerRow:
+    return _blank(row) if row.payload.get("gate") == "staging" else row
+
+
+def _staged_another(row: LedgerRow) -> LedgerRow:
+    staged = row.event is Event.EVIDENCE and row.payload["gate"] == "staging"
+    return _with(row, subjects={"bundle": "e" * 64}) if staged else row
+
+
+def _refused(row: LedgerRow) -> LedgerRow:
+    return replace(row, event=Event.APPROVAL_REFUSED) if row.event is Event.APPROVAL_GIVEN else row
 
 
 @pytest.mark.parametrize(
-    ("forgery", "what"),
+    ("forgery", "told"),
     [
-        (_change(Event.EVIDENCE, measurements={"score": 0.1}), "evidence"),
-        (_change(Event.VERDICT, verdict="PASS", thresholds={"least": 0.99}), "verdict"),
-        (_change(Event.VERDICT, evidence="0" * 64), "evidence"),
-        (_drop(Event.EVIDENCE), "evidence"),
-        (_drop(Event.VERDICT), "blessing"),
-        (_change(Event.BLESSING, reports={"infra": "0" * 64}), "blessing"),
-        (_drop(Event.BLESSING), "traffic"),
-        (_drop(Event.APPROVAL_GIVEN), "traffic"),
-        (_drop(Event.APPROVAL_ASKED), "approval"),
-        (_change(Event.APPROVAL_GIVEN, dossier="e" * 64), "approval"),
-        (_change(Event.APPROVAL_GIVEN, blessing="e" * 64), "approval"),
-        (_late, "approval"),
-        (_no_staging, "traffic"),
-        (_drop(Event.TRAFFIC_VERIFIED), "outcome"),
-        (_drop(Event.TRAFFIC_INTENDED), "traffic"),
-        (_change(Event.TRAFFIC_VERIFIED, to="e" * 64), "traffic"),
-        (_change(Event.TRAFFIC_INTENDED, kind="rollback"), "traffic"),
-        (_change(Event.RELEASE_ENDED, outcome="splendid"), "record"),
+        (_change(Event.EVIDENCE, measurements={"score": 0.1}), "evidence that is not on record"),
+        (_change(Event.VERDICT, thresholds={"least": 0.99}), "FAIL by its evidence, PASS on record"),
+        (_change(Event.VERDICT, gate="unheard-of"), "not known to this program"),
+        (_change(Event.VERDICT, checks="none"), "is str, not a list"),
+        (_change(Event.VERDICT, evidence="0" * 64), "evidence that is not on record"),
+        (_drop(Event.EVIDENCE), "evidence that is not on record"),
+        (_drop(Event.VERDICT), "gate infra did not report"),
+        (_change(Event.BLESSING, reports={"infra": "0" * 64}), "names other reports"),
+        (_drop(Event.BLESSING), "without a blessing of that bundle"),
+        (_drop(Event.APPROVAL_GIVEN), "without an approval"),
+        (_refused, "without an approval"),
+        (_drop(Event.APPROVAL_ASKED), "nobody was asked"),
+        (_change(Event.APPROVAL_GIVEN, dossier="e" * 64), "another dossier"),
+        (_change(Event.APPROVAL_GIVEN, champion="e" * 64), "another champion"),
+        (_change(Event.APPROVAL_GIVEN, blessing="e" * 64), "on the approval of another blessing"),
+        (_late, "after its time ran out"),
+        (_no_staging, "without a PASS of the staging gate"),
+        (_staged_another, "without a PASS of the staging gate"),
+        (_drop(Event.TRAFFIC_VERIFIED), "without verified production traffic"),
+        (_drop(Event.TRAFFIC_INTENDED), "no intent on record"),
+        (_change(Event.TRAFFIC_VERIFIED, to="e" * 64), "another change than its intent"),
+        (_change(Event.TRAFFIC_VERIFIED, sequence=1), "no intent on record"),
+        (_change(Event.TRAFFIC_INTENDED, to="e" * 64), "without a blessing of that bundle"),
+        (_change(Event.TRAFFIC_INTENDED, kind="rollback"), "never verified in production"),
+        (_change(Event.RELEASE_ENDED, outcome="splendid"), "is not what a release_ended row holds"),
     ],
 )
 def test_a_forged_record_that_is_whole_and_signed_still_does_not_add_up(
-    forgery: Callable[[LedgerRow], LedgerRow | None], what: str
+    forgery: Callable[[LedgerRow], LedgerRow | None], told: str
 ) -> None:
     rows = _forged(_writer().whole().ledger.rows(MODEL), forgery)
-    assert what in _whats(_audit(rows))
+    findings = _audit(rows)
+    assert any(told in finding.message for finding in findings), findings
+    assert "chain" not in _whats(findings)
+
+
+def test_a_sequence_that_goes_back_is_found() -> None:
+    writer = _writer().whole()
+    (verified,) = writer.ledger.rows(MODEL, events=(Event.TRAFFIC_VERIFIED,))
+    writer.add(Event.TRAFFIC_VERIFIED, **verified.payload)
+    (finding,) = _audit(writer.ledger.rows(MODEL))
+    assert "it went back" in finding.message
 
 
 def test_a_verdict_by_other_thresholds_than_the_specs_is_found() -> None:

@@ -45,7 +45,7 @@ def test_a_promoted_release_is_explained_with_its_approval(first: Writer) -> Non
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert (told.status, told.bundle, told.failing) == ("promoted", OLD, ())
     assert told.approval == "approved by Ada: better"
-    assert "lockgate rollback flights" in told.next
+    assert "lockgate rollback --model flights" in told.next
 
 
 def test_a_blocked_release_is_explained_by_the_checks_that_failed(first: Writer) -> None:
@@ -55,7 +55,7 @@ def test_a_blocked_release_is_explained_by_the_checks_that_failed(first: Writer)
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert (told.status, told.gate) == ("blocked", "quality")
     assert [(gate, check.name) for gate, check in told.failing] == [("quality", "score")]
-    assert told.next.endswith("lockgate release flights")
+    assert told.next.endswith("lockgate release --model flights")
 
 
 def test_a_release_that_waits_is_explained_by_how_to_decide(first: Writer) -> None:

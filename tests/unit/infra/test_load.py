@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+
+import pytest
+
+from lockgate.core.ids import Json
+from lockgate.core.load import (
+    CHALLENGER,
+    CHAMPION,
+    ECHO,
+    STEADY,
+    Step,
+    histogram_between,
+    histogram_quantile,
+    intended_starts,
+    knee,
+    latency_ratio,
+    plan,
+    quantile,
+    quantile_upper,
+    read_histogram,
+    window_at,
+    yardstick,
+)
+from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, Sample, as_samples, summarise
+
+
+@pytest.mark.parametrize("champion", [True, False])
+@pytest.mark.parametrize("duration", [3.0, 20.0, 61.7])
+def test_a_plan_fills_the_declared_window_without_gaps(champion: bool, duration: float) -> None:
+    windows = plan(duration, 50.0, champion=champion)
+    assert windows[0].start_s == 0
+    assert windows[-1].end_s == pytest.approx(duration)
+    assert all(before.end_s == after.start_s for before, after in pairwise(windows))
+
+
+def test_both_arms_get_the_same_time_in_every_phase() -> None:
+    windows = plan(20.0, 50.0, champion=True)
+    for phase in {window.phase for window in windows}:
+        seconds = {
+            arm: sum(w.end_s - w.start_s for w in windows if (w.arm, w.phase) == (arm, phase))
+            for arm in (CHALLENGER, CHAMPION)
+        }
+        assert seconds[CHALLENGER] == pytest.approx(seconds[CHAMPION])
+        assert seconds[CHALLENGER] > 0
+
+
+def test_without_a_champion_only_challenger_and_echo_are_asked() -> None:
+    assert {window.arm for window in plan(20.0, 50.0, champion=False)} == {CHALLENGER, ECHO}
+
+
+def test_an_open_loop_sends_its_share_of_the_rate_evenly() -> None:
+    windows = plan(20.0, 50.0, champion=True)
+    due = intended_starts(windows, 0.6)
+    steady = [at for at, window in due if window.phase == STEADY and window.arm == CHALLENGER]
+    assert len(steady) == 6 * 24
+    assert [at for at, _ in due] == sorted(at for at, _ in due)
+    assert all(window.start_s < at < window.end_s for at, window in due)
+
+
+def test_the_window_of_a_moment_is_the_one_that_holds_it() -> None:
+    windows = plan(20.0, 50.0, champion=True)
+    assert window_at(windows, 0.0) is windows[0]
+    assert window_at(windows, windows[3].start_s) is windows[3]
+    assert window_at(windows, 20.5) is None
+
+
+def test_quantiles_of_nothing_are_not_numbers() -> None:
+    assert math.isnan(quantile([], 0.5))
+    assert math.isnan(quantile_upper([], 0.5))
+    assert math.isnan(histogram_quantile({}, 0.5))
+    assert math.isnan(histogram_quantile({0.1: 0, math.inf: 0}, 0.5))
+
+
+def test_the_upper_bound_covers_the_true_quantile_as_often_as_it_says() -> None:
+    draw = random.Random(7)  # noqa: S311 - a simulation
+    true = -math.log(1 - 0.95)  # p95 of the unit exponential
+    covered = sum(quantile_upper([draw.expovariate(1) for _ in range(200)], 0.95) >= true for _ in range(400))
+    assert 0.92 <= covered / 400 <= 1
+
+
+def test_a_sample_too_small_for_the_confidence_gives_its_largest_value() -> None:
+    assert quantile_upper(list(range(58)), 0.95) == 57
+    assert quantile_upper(list(range(298)), 0.99) == 297
+
+
+def test_a_histogram_quantile_is_the_upper_edge_of_its_bucket() -> None:
+    buckets = {0.001: 50, 0.01: 95, 0.1: 99, math.inf: 100}
+    assert histogram_quantile(buckets, 0.5) == 0.001
+    assert histogram_quantile(buckets, 0.95) == 0.01
+    assert histogram_quantile(buckets, 0.96) == 0.1
+    assert histogram_quantile(buckets, 1.0) == math.inf
+
+
+def test_what_came_between_two_readings_is_their_difference() -> None:
+    assert histogram_between({0.1: 3, math.inf: 4}, {0.1: 5, math.inf: 9}) == {0.1: 2, math.inf: 5}
+    assert histogram_between({}, {0.1: 5}) == {0.1: 5}
+
+
+PAGE = """# TYPE h histogram
+h_bucket{model="m",arm="champion",le="0.1"} 3
+h_bucket{model="m",arm="champion",le="+Inf"} 4
+h_bucket{model="m",arm="canary",le="0.1"} 1
+h_bucket{model="other",arm="champion",le="0.1"} 100
+h_count{model="m",arm="champion"} 4
+"""
+
+
+def test_a_prometheus_page_is_read_over_all_arms_of_one_model() -> None:
+    assert read_histogram(PAGE, "h", "m") == {0.1: 4.0, math.inf: 4.0}
+
+
+def test_the_knee_is_where_latency_leaves_its_level_or_answers_fall_behind() -> None:
+    flat = [Step(offered_rps=rate, achieved_rps=rate, p50_ms=2.0) for rate in (10.0, 20.0, 40.0)]
+    assert knee(flat, floor_ms=1.0) is None
+    assert knee([*flat, Step(offered_rps=80.0, achieved_rps=80.0, p50_ms=30.0)], floor_ms=1.0) == 80.0
+    assert knee([*flat, Step(offered_rps=80.0, achieved_rps=50.0, p50_ms=2.0)], floor_ms=1.0) == 80.0
+    assert knee([], floor_ms=1.0) is None
+
+
+def test_below_the_generators_floor_nothing_is_slower() -> None:
+    assert latency_ratio(2.9, 0.1, 3.0) == 1.0
+    assert latency_ratio(6.0, 0.1, 3.0) == 2.0
+
+
+def test_the_yardstick_is_how_much_one_arm_differs_from_itself() -> None:
+    assert yardstick([[10.0], [10.0], [10.0], [10.0]], 0.95, 1.0) == 1.0
+    assert yardstick([[10.0], [5.0], [10.0], [5.0]], 0.95, 1.0) == 2.0
+    assert yardstick([[5.0], [10.0]], 0.95, 1.0) == 2.0
+    assert math.isnan(yardstick([[5.0]], 0.95, 1.0))
+
+
+def a_run(latency_ms: dict[str, float], *, champion: bool = True, error: str | None = None) -> LoadRun:
+    windows = plan(20.0, 50.0, champion=champion)
+    number = {window: index for index, window in enumerate(windows)}
+    samples = [
+        Sample(
+            generator=generator,
+            window=number[window],
+            due_s=at,
+            latency_ms=latency_ms[window.arm],
+            error=error if window.arm == CHALLENGER else None,
+        )
+        for generator, share in ((OPEN_LOOP, 0.6), (LOCUST, 0.4))
+        for at, window in intended_starts(windows, share)
+    ]
+    histograms = {arm: {0.002: 240.0, math.inf: 240.0} for arm in latency_ms if arm != ECHO}
+    return LoadRun(windows=windows, samples=tuple(samples), histograms=histograms)
+
+
+def at(measurements: dict[str, Json], path: str) -> Json:
+    found: Json = measurements
+    for step in path.split("."):
+        assert isinstance(found, dict)
+        found = found[step]
+    return found
+
+
+def test_a_summary_says_what_was_sent_and_how_long_it_took() -> None:
+    told = summarise(a_run({CHALLENGER: 4.0, CHAMPION: 2.0, ECHO: 1.0}))
+    assert at(told, "plan.target_rps") == 50.0
+    assert at(told, "plan.duration_s") == 20.0
+    assert at(told, "challenger.steady.p95_ms") == 4.0
+    assert at(told, "challenger.steady.achieved_rps") == pytest.approx(50, rel=0.05)
+    assert at(told, "ratio.p95") == 2.0
+    assert at(told, "ratio.yardstick") == 1.0
+    assert at(told, "generator.p95_ms") == 1.0
+    assert at(told, "challenger.server.p95_ms") == 2.0
+    assert at(told, "challenger.error_fraction") == 0.0
+    assert at(told, "knee.rps") is None
+
+
+def test_a_summary_of_a_first_release_names_no_champion() -> None:
+    told = summarise(a_run({CHALLENGER: 4.0, ECHO: 1.0}, champion=False))
+    assert told["champion"] is None
+    assert told["ratio"] is None
+
+
+def test_answers_that_come_too_late_are_not_achieved() -> None:
+    told = summarise(a_run({CHALLENGER: 4000.0, CHAMPION: 2.0, ECHO: 1.0}))
+    assert at(told, "challenger.steady.achieved_rps") == 0.0
+    assert at(told, "knee.rps") == 12.5
+
+
+def test_errors_are_counted_by_what_they_were() -> None:
+    told = summarise(a_run({CHALLENGER: 1.0, CHAMPION: 1.0, ECHO: 1.0}, error="status 500"))
+    assert at(told, "challenger.error_fraction") == 1.0
+    assert list(told["challenger"]["errors"]) == ["status 500"]  # type: ignore[index, call-overload, arg-type]
+    assert at(told, "champion.error_fraction") == 0.0
+
+
+def test_a_run_without_samples_says_so_and_does_not_raise() -> None:
+    windows = plan(20.0, 50.0, champion=True)
+    told = summarise(LoadRun(windows=windows, samples=(), histograms={}))
+    assert at(told, "challenger.steady.p95_ms") == "NaN"
+    assert at(told, "challenger.steady.asked") == 0
+    assert at(told, "generator.p95_ms") == "NaN"
+
+
+def test_rows_that_are_no_samples_are_refused() -> None:
+    assert as_samples(OPEN_LOOP, [[0, 0.1, 2.0, 0.0, None]])[0].latency_ms == 2.0
+    with pytest.raises(ValueError, match="no sample"):
+        as_samples(OPEN_LOOP, [["0", 0.1, 2.0, 0.0, None]])
