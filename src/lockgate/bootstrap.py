@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import ModelName
 from lockgate.core.spec import ReleaseSpec
-from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Ledger, Notifier, Registry
+from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Notifier, Registry
 
 if TYPE_CHECKING:
     from lockgate.adapters.code_identity import CodeIdentity
     from lockgate.adapters.prefect_api import PrefectApi
     from lockgate.adapters.server_target import ServerTarget
+    from lockgate.adapters.sql_ledger import SqlLedger
 
 
 class SystemClock:
@@ -42,12 +43,12 @@ class Services:
         self._specs: dict[str, ReleaseSpec] = {}
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SqlLedger:
         """The append-only record, signed."""
-        from lockgate.adapters.ledger_keys import LedgerSigner
+        from lockgate.adapters.ledger_keys import ledger_signer
         from lockgate.adapters.sql_ledger import SqlLedger
 
-        return SqlLedger(self.settings.ledger_url, self.clock, LedgerSigner(self.settings.ledger_key))
+        return SqlLedger(self.settings.ledger_url, self.clock, ledger_signer(self.settings))
 
     @cached_property
     def store(self) -> DatasetStore:

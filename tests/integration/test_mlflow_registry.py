@@ -12,7 +12,7 @@ import pytest
 
 from lockgate.adapters.mlflow_registry import MlflowRegistry
 from lockgate.core.heads import Head
-from lockgate.core.ids import Digest, Json, ReleaseId, Stage, digest_bytes
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, digest_bytes
 from lockgate.core.ledger import Event
 from lockgate.errors import ConfigError, IntegrityError, NotBlessed, TransientError
 from lockgate.stages.register import Lineage, register
@@ -130,21 +130,22 @@ def test_mlflow_that_is_down_is_a_transient_error_within_seconds(tmp_path: Path)
     assert time.monotonic() - began < 5
 
 
-def test_a_registration_that_was_cut_off_is_finished_when_it_is_made_again(tmp_path: Path) -> None:
-    folder, port = tmp_path / "mlflow", free_port()
-    folder.mkdir()
-    bundle, parts = small_bundle(tmp_path)
-    registry = MlflowRegistry(f"http://127.0.0.1:{port}")
+def test_a_registration_that_was_cut_off_is_finished_when_it_is_made_again(
+    server: tuple[str, Path], tmp_path: Path
+) -> None:
+    registry, made = MlflowRegistry(server[0]), small_spec()
+    spec = replace(made, model=replace(made.model, name=ModelName("cut-off")))
+    bundle, folder = small_bundle(tmp_path)
     broken = replace(bundle, parts={**bundle.parts, "model.onnx": Digest("0" * 64)})  # ends after the upload
-    with running_mlflow(folder, port=port), pytest.raises(IntegrityError):
-        registry.register(small_spec(), FIRST, broken, parts, {"params": {"a": 1}})
-    with running_mlflow(folder, port=port) as url:
-        answer = registry.register(small_spec(), FIRST, bundle, parts, {"params": {"a": 1}})
-        runs = httpx.post(f"{url}/api/2.0/mlflow/runs/search", json={"experiment_ids": ["1"]}, timeout=10).json()[
-            "runs"
-        ]
+    with pytest.raises(IntegrityError):
+        registry.register(spec, FIRST, broken, folder, {"params": {"a": 1}})
+    answer = registry.register(spec, FIRST, bundle, folder, {"params": {"a": 1}})
+    run = _get(server[0], "runs/get", run_id=str(answer["run"]))["run"]
+    assert isinstance(run, dict)
+    wanted = {"experiment_ids": [run["info"]["experiment_id"]]}
+    runs = httpx.post(f"{server[0]}/api/2.0/mlflow/runs/search", json=wanted, timeout=10).json()["runs"]
     assert answer["version"] == "1"
-    assert [run["info"]["run_id"] for run in runs] == [answer["run"]]
+    assert [each["info"]["run_id"] for each in runs] == [answer["run"]]
 
 
 def test_a_database_without_a_server_is_refused() -> None:

@@ -33,7 +33,7 @@ _NAMES = {
     "r2": "R²",
     "macro_f1": "Macro F1",
     "macro_auc": "Macro AUC",
-    "n": "Rows",
+    "q_value_of_excess_loss": "Adjusted p-value of excess loss",
 }
 
 

@@ -146,6 +146,7 @@ def _environment(project: Path, home: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONPATH": os.pathsep.join((str(project), str(source))),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve whoever shares the machine
         "PYTHONHASHSEED": "0",  # a set's order must not change a fit
         **dict.fromkeys(_THREAD_VARIABLES, cores),
     }

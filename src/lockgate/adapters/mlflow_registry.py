@@ -10,8 +10,6 @@ something is decided.
 
 from __future__ import annotations
 
-import math
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockgate.adapters.mlflow_client import answering, client
+from lockgate.adapters.mlflow_facts import allowed_name, dataset_input, numbers, paths, texts
 from lockgate.core.contract import ModelBundle
-from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, canonical_json, digest_bytes
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, digest_bytes
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, ConfigError, IntegrityError
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 BUNDLE_TAG = "lockgate.bundle"
 RELEASE_TAG = "lockgate.release"
-_FORBIDDEN = re.compile(r"[^A-Za-z0-9_./: -]")  # in names of parameters and metrics
-_DIGEST_CHARACTERS = 32  # of 64: MLflow keeps at most 36; the whole digest stands in the run's tags
 
 
 class MlflowRegistry:
@@ -147,17 +144,17 @@ def _create(  # noqa: PLR0913, PLR0917 - a version is made of this many things, 
     facts: Mapping[str, Json],
 ) -> ModelVersion:
     tags = {
-        **_texts(facts.get("tags")),
+        **texts(facts.get("tags")),
         RELEASE_TAG: release,
         BUNDLE_TAG: bundle.digest,
         "lockgate.spec": spec.digest,
     }
     experiment = _experiment(mlflow, spec.name)
     run = _run(mlflow, experiment, release, bundle.digest, tags)
-    dataset = _dataset(facts.get("dataset"))
+    dataset = dataset_input(facts.get("dataset"))
     if dataset is not None:
         mlflow.log_inputs(run, [dataset])
-    for path in _paths(facts.get("artifacts")):
+    for path in paths(facts.get("artifacts")):
         mlflow.log_artifact(run, str(path))
     model_id = _upload(mlflow, experiment, run, bundle, folder, tags)
     _log_numbers(mlflow, run, model_id, dataset, facts)
@@ -190,21 +187,6 @@ def _run(mlflow: MlflowClient, experiment: str, release: ReleaseId, bundle: Dige
     if found:
         return str(found[0].info.run_id)
     return str(mlflow.create_run(experiment, run_name=release, tags=dict(tags)).info.run_id)
-
-
-def _dataset(given: Json) -> DatasetInput | None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    if not isinstance(given, Mapping):
-        return None
-    dataset = Dataset(
-        name=str(given.get("name") or "snapshot"),
-        digest=str(given.get("digest") or "")[:_DIGEST_CHARACTERS],
-        source_type="local",
-        source=canonical_json({"uri": given.get("source")}).decode(),
-        profile=canonical_json(given.get("rows") or {}).decode(),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 def _upload(  # noqa: PLR0913, PLR0917 - see `_create`
@@ -254,9 +236,9 @@ def _log_numbers(
     about = {} if dataset is None else {"dataset_name": dataset.dataset.name, "dataset_digest": dataset.dataset.digest}
     metrics = [
         Metric(name, number, now, 0, model_id=model_id, run_id=run, **about)
-        for name, number in _numbers(facts.get("metrics")).items()
+        for name, number in numbers(facts.get("metrics")).items()
     ]
-    params = [Param(_name(name), text) for name, text in _texts(facts.get("params")).items()]
+    params = [Param(allowed_name(name), text) for name, text in texts(facts.get("params")).items()]
     mlflow.log_batch(run, metrics=metrics, params=params)
 
 
@@ -280,25 +262,3 @@ def _aliases(mlflow: MlflowClient, model: ModelName) -> Mapping[str, str]:
 
 def _model_id(version: ModelVersion) -> str:
     return str(version.source).removeprefix("models:/")  # `version.model_id` comes back None
-
-
-def _texts(given: Json) -> dict[str, str]:
-    pairs = given.items() if isinstance(given, Mapping) else ()
-    return {key: value if isinstance(value, str) else canonical_json(value).decode() for key, value in pairs}
-
-
-def _numbers(given: Json) -> dict[str, float]:
-    pairs = given.items() if isinstance(given, Mapping) else ()
-    return {
-        _name(key): float(value)
-        for key, value in pairs
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
-def _name(given: str) -> str:
-    return _FORBIDDEN.sub("_", given)
-
-
-def _paths(given: Json) -> list[Path]:
-    return [Path(str(each)) for each in given] if isinstance(given, list | tuple) else []

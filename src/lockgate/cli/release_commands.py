@@ -25,6 +25,7 @@ Within = Annotated[
 ]
 
 _RECORDED_WITHIN_S = 180.0  # ours: a suspended run comes back in 8 to 21 s on two busy cores
+_SUSPENDED_WITHIN_S = 60.0
 _LOOK_S = 0.5
 _VOID = (Outcome.EXPIRED, Outcome.SUPERSEDED)
 
@@ -192,6 +193,8 @@ def give_answer(services: Services, surface: Surface, model: ModelName, release:
         TransientError: It was taken, but is not on record yet.
     """
     run = waiting_run(services, model, release)
+    # The question is on record a moment before the run has suspended itself.
+    services.runs.wait(run, lambda state: state.type == "PAUSED" or state.ended, within_s=_SUSPENDED_WITHIN_S)
     seen, asked_at = services.ledger.last_seq(model), datetime.now(UTC)
     services.runs.resume(run, form)
     surface.say("answered; the run takes it up")

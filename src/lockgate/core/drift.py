@@ -132,8 +132,14 @@ def edge_bins(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArr
     return np.asarray(below + up_to, dtype=np.int64)
 
 
+def as_seen(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Round numbers to float32, what a model sees of them, so that a profile of its inputs and raw rows agree."""
+    with np.errstate(over="ignore"):  # beyond float32 is infinite to the model too
+        return values.astype(np.float32).astype(np.float64)
+
+
 def _numeric_profile(values: NDArray[np.generic]) -> dict[str, Json]:
-    numbers = values.astype(np.float64)
+    numbers = as_seen(values)
     edges = quantile_edges(numbers, BINS)
     finite = numbers[np.isfinite(numbers)]
     return {
@@ -166,7 +172,7 @@ def _categorical_shares(values: NDArray[np.generic], kept: Sequence[str]) -> NDA
 
 
 def _numeric_drift(reference: Mapping[str, Json], values: NDArray[np.generic]) -> dict[str, Json]:
-    numbers = values.astype(np.float64)
+    numbers = as_seen(values)
     actual = _numeric_shares(numbers, _floats(reference["edges"]))
     known = numbers[np.isfinite(numbers)]
     mean, sd = reference["mean"], reference["sd"]

@@ -181,7 +181,7 @@ class ModelState:
         pending: Traffic intents that were neither verified nor given up: environment to the intent's row.
         releases: How many releases were ever opened.
         outcomes: How each ended release ended.
-        ingested: sha256 of every batch that was ingested or quarantined.
+        ingested: sha256 of every batch that was ingested; one that was quarantined may be landed again.
     """
 
     serving: Mapping[str, Serving]
@@ -211,7 +211,7 @@ def project(rows: Iterable[LedgerRow]) -> ModelState:
     for row in rows:
         if row.event is Event.RELEASE_OPENED:
             releases += 1
-        if row.event in (Event.BATCH_INGESTED, Event.BATCH_QUARANTINED):
+        if row.event is Event.BATCH_INGESTED:
             ingested.add(str(row.payload["sha256"]))
         if row.event is Event.RELEASE_ENDED and row.release is not None:
             outcomes[row.release] = Outcome(str(row.payload["outcome"]))

@@ -54,16 +54,16 @@ def compare_answers(
         A shape that differs counts every row as not finite.
     """
     if native.shape != graph.shape:
-        return _facts(len(native), not_finite=len(native))
+        return _facts(kind, len(native), not_finite=len(native))
     if not len(native):
-        return _facts(0)
+        return _facts(kind, 0)
     ours, theirs = native.astype(np.float64), graph.astype(np.float64)
     bad = ~(np.isfinite(ours) & np.isfinite(theirs))
     difference = np.where(bad, 0.0, np.abs(np.where(bad, 0.0, theirs - ours)))
     if kind is TaskKind.REGRESSION:
         difference = difference / np.maximum(np.abs(np.where(bad, 0.0, ours)), size)
     by_row, bad_row = (difference, bad) if ours.ndim == 1 else (difference.max(axis=1), bad.any(axis=1))
-    facts = _facts(len(ours), not_finite=int(bad_row.sum()), max_difference=float(by_row.max()))
+    facts = _facts(kind, len(ours), not_finite=int(bad_row.sum()), max_difference=float(by_row.max()))
     facts["worst_row"] = int(np.argmax(np.where(bad_row, np.inf, by_row)))
     if kind is not TaskKind.REGRESSION:
         margin, turned = _decisions(ours, theirs, threshold)
@@ -74,14 +74,15 @@ def compare_answers(
     return facts
 
 
-def _facts(rows: int, *, not_finite: int = 0, max_difference: float = 0.0) -> dict[str, Json]:
+def _facts(kind: TaskKind, rows: int, *, not_finite: int = 0, max_difference: float = 0.0) -> dict[str, Json]:
+    decides = kind is not TaskKind.REGRESSION
     return {
         "rows": rows,
         "max_difference": max_difference,
         "not_finite": not_finite,
-        "flips": None,
-        "flip_margin": None,
-        "ties": None,
+        "flips": 0 if decides else None,
+        "flip_margin": 0.0 if decides else None,
+        "ties": 0 if decides else None,
         "worst_row": None,
     }
 

@@ -196,6 +196,7 @@ def register(line: Line, so_far: Progress) -> Measured:
         source=f"{line.services.settings.table(line.model)}@{snapshot.table_version}",
         rows=snapshot.rows,
         artifacts=(line.folder(so_far) / "evaluation.json",),
+        head=line.services.ledger.head(line.model),
     )
     services = line.services
     listed = list_version(line.ledger, services.registry, services.bundles, line.spec, blessing, lineage=lineage)

@@ -119,9 +119,10 @@ class XGBoostTrees:
                 checkpoint,
             )
         except xgboost.core.XGBoostError as error:
-            if "bad_alloc" in str(error):
+            if any(words in str(error) for words in ("bad_alloc", "Failed to allocate")):
                 raise MemoryError(str(error)) from error
-            raise BadInput(f"XGBoost refuses the fit: {str(error).strip().splitlines()[0]}") from error
+            reason = re.sub(r"^\[[\d:]+\] \S+ ", "", str(error).strip().splitlines()[0])  # its time and source line
+            raise BadInput(f"XGBoost refuses the fit: {reason}") from error
         booster = xgboost.Booster(model_file=bytearray(model))
         best = (
             _best_round(history["validation"]) if spec.training.early_stopping_rounds else booster.num_boosted_rounds()

@@ -163,7 +163,7 @@ _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 def _next(status: str, release: ReleaseId, model: str) -> str:
     again = f"lockgate release --model {model}"
     return {
-        "waiting for approval": f"lockgate approve {release} --reason '...', or lockgate reject {release} --reason '...'",
+        "waiting for approval": f"lockgate approve (or: reject) {release} --reason '...'",
         "running": "lockgate status",
         Outcome.PROMOTED.value: f"lockgate status; to undo it: lockgate rollback --model {model} --reason '...'",
         Outcome.BLOCKED.value: f"mend what the gate names, then {again}",

@@ -43,24 +43,24 @@ class Start:
 
 
 def take_in(ledger: Ledger, store: DatasetStore, spec: ReleaseSpec) -> tuple[Ingested, ...]:
-    """Ingest or quarantine every landed file, each recorded in the ledger once."""
+    """Ingest or quarantine every landed file, each outcome recorded in the ledger once."""
     results = []
     for batch in store.landed(spec.name):
         result = store.ingest(spec, batch)
-        if batch.sha256 not in ledger.state(spec.name).ingested:
-            _record_batch(ledger, spec, batch, result)
+        _record_batch(ledger, spec, batch, result)
         results.append(result)
     return tuple(results)
 
 
 def _record_batch(ledger: Ledger, spec: ReleaseSpec, batch: Batch, result: Ingested) -> None:
+    """Write what became of a file, unless that content already met the same fate on record."""
     facts: dict[str, Json] = {"sha256": batch.sha256, "name": batch.name}
     if result.quarantined is not None:
-        ledger.append(spec.name, Event.BATCH_QUARANTINED, {**facts, "reason": result.quarantined})
+        event, facts = Event.BATCH_QUARANTINED, {**facts, "reason": result.quarantined}
     else:
-        ledger.append(
-            spec.name, Event.BATCH_INGESTED, {**facts, "rows": result.rows, "table_version": result.table_version}
-        )
+        event, facts = Event.BATCH_INGESTED, {**facts, "rows": result.rows, "table_version": result.table_version}
+    if all(row.payload["sha256"] != batch.sha256 for row in ledger.rows(spec.name, events=(event,))):
+        ledger.append(spec.name, event, facts)
 
 
 def landed_since_last_release(ledger: Ledger, spec: ReleaseSpec) -> tuple[LedgerRow, ...]:

@@ -58,8 +58,15 @@ class AnsweringRuns:
         self.then = then
         self.told = state
         self.forms: list[Mapping[str, Json]] = []
+        self.waited = False
+
+    def wait(self, run: str, until: Any, *, within_s: float) -> None:  # noqa: ARG002 - the client's signature
+        assert until(RunState(type="PAUSED", name="Suspended", since=NOW))
+        assert not until(RunState(type="RUNNING", name="Running", since=NOW))
+        self.waited = True
 
     def resume(self, run: str, form: Mapping[str, Json]) -> None:  # noqa: ARG002 - the client's signature
+        assert self.waited, "answered before the run had suspended itself"
         self.forms.append(form)
         if self.then is not None:
             self.then()

@@ -104,6 +104,12 @@ def test_infinite_values_do_not_spoil_the_profile() -> None:
     assert (found["psi"], found["shift_sd"]) == (0.0, 0.0)
 
 
+def test_a_profile_of_what_the_model_saw_agrees_with_the_raw_rows() -> None:
+    tenths = np.round(NORMAL, 1) + 0.02
+    assert compared(tenths.astype(np.float32), tenths)["psi"] == 0.0
+    assert compared(np.full(500, 1e300), np.full(500, 1e300))["psi"] == 0.0
+
+
 def test_words_never_seen_are_counted_apart() -> None:
     now = WORDS.copy()
     now[:2000] = "novel"

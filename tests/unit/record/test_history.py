@@ -64,7 +64,8 @@ def test_a_release_that_waits_is_explained_by_how_to_decide(first: Writer) -> No
     first.add(Event.APPROVAL_ASKED, blessing=blessing.digest, expires_at=(EPOCH + timedelta(1)).isoformat())
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert told.status == "waiting for approval"
-    assert f"lockgate approve {FIRST}" in told.next
+    assert told.next.startswith("lockgate approve")
+    assert FIRST in told.next
 
 
 def test_an_unknown_release_is_told_with_those_there_are(first: Writer) -> None:

@@ -1,0 +1,166 @@
+"""The load generators against servers whose faults are known; the product's own server as the good one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lockgate.adapters.load_test import LoadTester
+from lockgate.adapters.sandbox import Sandboxes
+from lockgate.adapters.server_target import read_probes
+from lockgate.config import Settings, load_settings
+from lockgate.core.contract import ModelBundle
+from lockgate.core.gates import stress
+from lockgate.core.load import CHALLENGER, CHAMPION, plan
+from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, summarise
+from lockgate.core.verdict import GateReport, Verdict
+from lockgate.core.wire import Call
+from lockgate.errors import MeasurementError
+from lockgate.stages.stress import Contender, measure_stress
+from tests.bundles import make_bundle, make_keys
+from tests.unit.infra.measured import judged
+
+pytestmark = pytest.mark.integration
+BODY = Call(path="/v2/models/toy/infer", method="POST", body=b"{}")
+DIGESTS = {CHALLENGER: "c" * 64, CHAMPION: "a" * 64}
+
+
+@contextlib.contextmanager
+def faulty(
+    digest: str, *, delay_ms: float = 0, stall_at_s: float = 0, stall_s: float = 0, status: int = 200, turns: int = 0
+) -> Iterator[int]:
+    command = [sys.executable, str(Path(__file__).with_name("load_server.py")), digest]
+    command += [str(each) for each in (delay_ms, stall_at_s, stall_s, status, turns)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def drive(folder: Path, duration_s: float = 5.0, target_rps: float = 100.0, **fault: Any) -> LoadRun:
+    """Drive a challenger with a fault beside a champion without."""
+    with faulty(DIGESTS[CHALLENGER], **fault) as challenger, faulty(DIGESTS[CHAMPION]) as champion:
+        return LoadTester(folder, "127.0.0.1").run(
+            plan(duration_s, target_rps, champion=True),
+            {CHALLENGER: challenger, CHAMPION: champion},
+            {CHALLENGER: [BODY], CHAMPION: [BODY]},
+            DIGESTS,
+            lambda _: {0.001: 0.0, math.inf: 0.0},
+        )
+
+
+def report_of(run: LoadRun, **thresholds: Any) -> tuple[GateReport, dict[str, Verdict]]:
+    report = judged(stress.GATE, summarise(run), **{"requests_min": 20, "target_rps": 100.0, **thresholds})
+    return report, {check.name: check.verdict for check in report.checks}
+
+
+def settings_in(folder: Path) -> Settings:
+    settings = load_settings({"LOCKGATE_HOME": str(folder), "LOCKGATE_PROJECT": str(folder)})
+    make_keys(settings.signing_key.parent)
+    return settings
+
+
+def contender(settings: Settings, bias: float) -> Contender:
+    digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent, bias=bias)
+    contract, probes = read_probes(settings.bundles / digest, digest)
+    return Contender(bundle=ModelBundle(digest=digest, contract=contract, parts={}), probes=probes)
+
+
+def test_the_products_server_holds_its_service_level_beside_its_champion(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    children = {each.pid for each in psutil.Process().children(recursive=True)}
+    measured = measure_stress(
+        Sandboxes(settings, tmp_path / "logs"),
+        LoadTester(tmp_path / "load", settings.host),
+        contender(settings, 0.0),
+        contender(settings, 1.0),
+        target_rps=100.0,
+        duration_s=6.0,
+    )
+    report = judged(stress.GATE, measured, duration_s=6.0, target_rps=100.0, requests_min=50, champion_ratio=20.0)
+    assert report.verdict is Verdict.PASS, report
+    assert (tmp_path / "load" / "locust.html").stat().st_size > 10_000
+    assert {each.pid for each in psutil.Process().children(recursive=True)} == children
+
+
+def test_a_first_release_is_driven_alone(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    measured = measure_stress(
+        Sandboxes(settings, tmp_path / "logs"),
+        LoadTester(tmp_path / "load", settings.host),
+        contender(settings, 0.0),
+        None,
+        target_rps=100.0,
+        duration_s=4.0,
+    )
+    assert measured["champion"] is None
+    checks = {c.name: c.verdict for c in judged(stress.GATE, measured, target_rps=100.0, requests_min=50).checks}
+    assert checks["champion_ratio"] is Verdict.NOT_APPLICABLE
+    assert checks["witnessed_fraction"] is Verdict.PASS
+
+
+def test_a_slow_server_breaks_its_service_level_and_is_slower_than_the_champion(tmp_path: Path) -> None:
+    report, checks = report_of(drive(tmp_path, delay_ms=300.0), target_rps=100.0)
+    assert report.verdict is Verdict.FAIL
+    assert checks["latency_p95"] is Verdict.FAIL
+    assert checks["champion_ratio"] is Verdict.FAIL
+
+
+def test_a_server_that_cannot_keep_up_does_not_achieve_the_rate(tmp_path: Path) -> None:
+    run = drive(tmp_path, delay_ms=200.0, turns=1)
+    report, checks = report_of(run)
+    assert report.verdict is Verdict.FAIL
+    assert checks["achieved_rate"] is Verdict.FAIL
+
+
+def test_failing_requests_are_counted_by_both_generators(tmp_path: Path) -> None:
+    run = drive(tmp_path, duration_s=3.0, status=500)
+    report, checks = report_of(run)
+    assert report.verdict is Verdict.FAIL
+    assert checks["error_fraction"] is Verdict.FAIL
+    failed = {each.generator for each in run.samples if each.error == "status 500"}
+    assert failed == {OPEN_LOOP, LOCUST}
+
+
+def test_answers_of_another_bundle_are_errors(tmp_path: Path) -> None:
+    with faulty("b" * 64) as challenger:
+        run = LoadTester(tmp_path, "127.0.0.1").run(
+            plan(2.0, 50.0, champion=False),
+            {CHALLENGER: challenger},
+            {CHALLENGER: [BODY]},
+            DIGESTS,
+            lambda _: {math.inf: 0.0},
+        )
+    assert {each.error for each in run.samples if run.windows[each.window].arm == CHALLENGER} == {
+        f"answered by {'b' * 64}"
+    }
+
+
+def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(tmp_path: Path) -> None:
+    run = drive(tmp_path, duration_s=6.0, stall_at_s=2.8, stall_s=1.0)
+    late = {
+        generator: sum(each.latency_ms > 200 for each in run.samples if each.generator == generator)
+        for generator in (OPEN_LOOP, LOCUST)
+    }
+    assert late[OPEN_LOOP] >= 5
+    assert late[LOCUST] <= 8 * 2  # one a user and stall, on each connection: the closed loop hides the rest
+
+
+def test_a_generator_that_dies_is_a_measurement_error_and_leaves_no_process(tmp_path: Path) -> None:
+    children = {each.pid for each in psutil.Process().children(recursive=True)}
+    windows = plan(2.0, 50.0, champion=False)
+    with pytest.raises(MeasurementError, match="open_loop did not get ready"):
+        LoadTester(tmp_path, "127.0.0.1").run(
+            windows, {CHALLENGER: 1}, {CHALLENGER: [BODY]}, DIGESTS, lambda _: {math.inf: 0.0}
+        )
+    assert {each.pid for each in psutil.Process().children(recursive=True)} == children
