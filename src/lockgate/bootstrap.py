@@ -40,7 +40,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock: Clock = SystemClock()
-        self._specs: dict[str, ReleaseSpec] = {}
+        self._specs: dict[tuple[str, int], ReleaseSpec] = {}
 
     @cached_property
     def ledger(self) -> SqlLedger:
@@ -112,16 +112,18 @@ class Services:
         )
 
     def spec(self, model: str) -> ReleaseSpec:
-        """Read a model's spec, once a process.
+        """Read a model's spec; again when its file changed.
 
         Raises:
             ConfigError: There is none, or it is wrong.
         """
-        if model not in self._specs:
-            from lockgate.spec_file import read_spec
+        from lockgate.spec_file import read_spec
 
-            self._specs[model] = read_spec(self.settings.spec_file(model))
-        return self._specs[model]
+        path = self.settings.spec_file(model)
+        version = (model, path.stat().st_mtime_ns if path.is_file() else 0)
+        if version not in self._specs:
+            self._specs[version] = read_spec(path)
+        return self._specs[version]
 
     def check(self, spec: ReleaseSpec) -> None:
         """Refuse a spec whose estimator cannot be fitted or would not convert faithfully.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from lockgate.adapters.native_scorer import NativeScorer
 from lockgate.adapters.trainer import IsolatedTrainer, check_training, read_fit
 from lockgate.core.contract import TaskKind
 from lockgate.core.gates import training
-from lockgate.core.ids import to_json
+from lockgate.core.ids import Digest, to_json
 from lockgate.core.spec import ReleaseSpec, SearchSection
 from lockgate.core.verdict import Verdict
 from lockgate.errors import BadInput, ConfigError, IntegrityError, MeasurementError
+from lockgate.models.checkpoint import Checkpoint
+from lockgate.models.search import search
 from tests.unit.models.rows import judged, rows, snapshot_in, spec_of
 
 pytestmark = pytest.mark.integration
@@ -87,8 +90,8 @@ def test_other_parameters_are_another_fit(tmp_path: Path) -> None:
 
 
 def test_a_search_keeps_its_trials_and_uses_the_best(tmp_path: Path) -> None:
-    search = SearchSection(space={"max_depth": (2, 8), "learning_rate": (0.001, 0.3)}, trials=4, time_budget_s=120.0)
-    facts = fit(spec_of(parameters={"n_estimators": 30}, search=search), tmp_path).facts
+    section = SearchSection(space={"max_depth": (2, 8), "learning_rate": (0.001, 0.3)}, trials=4, time_budget_s=120.0)
+    facts = fit(spec_of(parameters={"n_estimators": 30}, search=section), tmp_path).facts
     found: Any = facts["search"]
     assert len(found["trials"]) == 4
     best = min(found["trials"], key=lambda trial: trial["loss"])
@@ -98,9 +101,35 @@ def test_a_search_keeps_its_trials_and_uses_the_best(tmp_path: Path) -> None:
 
 
 def test_a_search_ends_with_its_time(tmp_path: Path) -> None:
-    search = SearchSection(space={"max_depth": (2, 8)}, trials=1000, time_budget_s=0.2)
-    found: Any = fit(spec_of(parameters={"n_estimators": 30}, search=search), tmp_path).facts["search"]
+    section = SearchSection(space={"max_depth": (2, 8)}, trials=1000, time_budget_s=0.2)
+    found: Any = fit(spec_of(parameters={"n_estimators": 30}, search=section), tmp_path).facts["search"]
     assert 1 <= len(found["trials"]) < 1000
+
+
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    section = SearchSection(space={"x": (-3.0, 3.0), "y": ("a", "b", "c")}, trials=15, time_budget_s=1e9)
+    tried: list[Mapping[str, Any]] = []
+
+    def loss(parameters: Mapping[str, Any]) -> float:
+        tried.append(parameters)
+        return float(parameters["x"] - 1) ** 2 + (parameters["y"] != "b")
+
+    def dies(parameters: Mapping[str, Any]) -> float:
+        if len(tried) == 8:
+            raise KeyboardInterrupt
+        return loss(parameters)
+
+    whole = search(section, 7, loss, Checkpoint(folder=tmp_path / "whole", key=Digest("a" * 64)))
+    tried.clear()
+    killed = Checkpoint(folder=tmp_path / "killed", key=Digest("a" * 64))
+    with pytest.raises(KeyboardInterrupt):
+        search(section, 7, dies, killed)
+    resumed = search(section, 7, loss, killed)
+    assert len(tried) == 15
+    assert [(each["parameters"], each["loss"]) for each in resumed.trials] == [
+        (each["parameters"], each["loss"]) for each in whole.trials
+    ]
+    assert resumed.parameters == whole.parameters
 
 
 def test_an_estimator_of_the_user_is_fitted(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_up_again_changes_nothing(folder: Path) -> None:
 
 def test_up_with_other_settings_is_refused_while_a_stack_is_up(folder: Path) -> None:
     up(folder, plan_of(folder, process("toy", SLEEP)), within_s=20)
-    with pytest.raises(BadInput, match="lockgate down first"):
+    with pytest.raises(BadInput, match=r"\(other, toy would differ\); run lockgate down first"):
         up(folder, plan_of(folder, process("other", SLEEP)), within_s=20)
 
 

@@ -162,7 +162,8 @@ def slice_plot(rows: Sequence[Mapping[str, Json]], unit: str, bound: float | Non
                 "bound", (bound, len(points) - 0.4), color=_BAD, ha="center", va="bottom", annotation_clip=False
             )
         axes.set_yticks(range(len(points)), [name for name, _, _ in reversed(points)])
-        axes.set(xlabel="excess loss" + (f", {unit}" if unit != "1" else "") + " (left is better)", ylim=(-0.6, len(points) - 0.4))
+        named = "excess loss" if unit == "1" else f"excess loss, {unit}"
+        axes.set(xlabel=f"{named} (left is better)", ylim=(-0.6, len(points) - 0.4))
         axes.grid(visible=False, axis="y")
 
     height = 1.1 + 0.27 * len(points)

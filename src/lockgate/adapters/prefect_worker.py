@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 
 from lockgate.adapters.prefect_api import PrefectApi
-from lockgate.adapters.stack import POOL, stack_environment
+from lockgate.adapters.stack import POOL, interpreter, stack_environment
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import Json
 
@@ -54,7 +54,7 @@ def job_template(*, command: str, working_dir: str, env: Mapping[str, str]) -> d
 def put_pool(settings: Settings, api: PrefectApi) -> None:
     """Make the stack's work pool, or bring it to our template."""
     template = job_template(
-        command=shlex.join([sys.executable, "-m", "prefect.engine"]),
+        command=shlex.join([interpreter(), "-m", "prefect.engine"]),
         working_dir=str(settings.project),
         env=stack_environment(settings),
     )

@@ -82,13 +82,7 @@ class Sandboxes:
     """Starts sandboxes for one release."""
 
     def __init__(self, settings: Settings, folder: Path, limits: Limits | None = None) -> None:
-        """Take where bundles and the public key lie, and where the logs go.
-
-        Args:
-            settings: This machine's; only the bundle store, the public key and the host are used.
-            folder: Gets one log a sandbox, `<name>.log`.
-            limits: For each sandbox.
-        """
+        """Take where bundles and the public key lie (nothing else of the settings is used), and where logs go."""
         self._settings = settings
         self._folder = folder
         self._limits = limits or Limits()
@@ -105,6 +99,7 @@ class Sandbox:
     Attributes:
         log: The server's own log.
         start_s: From its start to its ready line.
+        pid: The server's process id, once entered.
         url: Its data port, once entered.
         admin_url: Its admin port, once entered.
         token_file: Holds its admin token, while it runs.
@@ -113,6 +108,7 @@ class Sandbox:
     def __init__(self, settings: Settings, log: Path, limits: Limits) -> None:
         self.log = log
         self.start_s = 0.0
+        self.pid = 0
         self.url = ""
         self.admin_url = ""
         self.token_file = Path()
@@ -131,6 +127,7 @@ class Sandbox:
         with contextlib.ExitStack() as opening:
             token = secrets.token_hex(16)
             self._process = self._start(opening, token)
+            self.pid = self._process.pid
             opening.callback(self._kill)
             ports = self._await_ready()
             self.url = f"http://{self._settings.host}:{ports['port']}"
@@ -174,11 +171,6 @@ class Sandbox:
             return self._process.wait(timeout=0.2)  # a socket closes shortly before its process is gone
         except subprocess.TimeoutExpired:
             return None
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
 
     def peak_rss_bytes(self) -> int:
         """Return the largest resident set since the start."""
@@ -262,7 +254,7 @@ class Sandbox:
     def _kill(self) -> None:
         """End the server and whatever it started, and wait for it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
     # -- memory ------------------------------------------------------------------------------------------------------
@@ -278,9 +270,9 @@ class Sandbox:
     def _look_at_memory(self) -> None:
         """Keep the larger of what was seen before and the kernel's own peak, or the present size where it has none."""
         with contextlib.suppress(psutil.Error):
-            self._peak = max(self._peak, psutil.Process(self._process.pid).memory_info().rss)
+            self._peak = max(self._peak, psutil.Process(self.pid).memory_info().rss)
         with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
             peak = next(line for line in lines if line.startswith("VmHWM:"))
             self._peak = max(self._peak, int(peak.split()[1]) * 1024)
 

@@ -96,8 +96,14 @@ def _ports(settings: Settings, *names: str) -> dict[str, int]:
     return {_variable(name): settings.ports[name] for name in names}
 
 
+def interpreter() -> str:
+    """Return this environment's Python under one name, so that two ways of calling it plan the same stack."""
+    plain = Path(sys.executable).with_name("python")
+    return str(plain) if plain.exists() else sys.executable
+
+
 def _python(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, *arguments)
+    return (interpreter(), *arguments)
 
 
 def _prefect(settings: Settings) -> Process:

@@ -27,6 +27,7 @@ from lockgate.adapters.stack_state import (
     Status,
     forget_status,
     locked,
+    read_plan,
     read_status,
     write_plan,
 )
@@ -63,7 +64,7 @@ def up(folder: Path, plan: Plan, *, within_s: float, tell: Tell | None = None) -
         if status is None or status.stopping:
             _start(folder, plan)
         elif status.plan != plan.digest:
-            raise BadInput("a stack with other settings is up in this home; run lockgate down first", home=str(folder))
+            raise _other_plan(folder, plan)
         return _await_ready(folder, time.monotonic() + within_s, tell or (lambda _: None))
 
 
@@ -103,6 +104,16 @@ def _start(folder: Path, plan: Plan) -> None:
         if started.poll() is not None:
             raise NotRunning(f"the supervisor ended at once; its last words:\n{log.tail(15)}", log=str(log.path))
         time.sleep(_LOOK_EVERY_S)
+
+
+def _other_plan(folder: Path, plan: Plan) -> BadInput:
+    running = {each.name: each for each in read_plan(folder).processes}
+    differ = [each.name for each in plan.processes if running.pop(each.name, None) != each]
+    names = ", ".join([*differ, *running]) or "its logs"
+    return BadInput(
+        f"a stack with other settings is up in this home ({names} would differ); run lockgate down first",
+        home=str(folder),
+    )
 
 
 def _supervisor_environment(plan: Plan) -> dict[str, str]:

@@ -12,7 +12,7 @@ from lockgate.cli.options import Model, choose_model
 from lockgate.cli.surface import Surface
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import Json
-from lockgate.errors import BadInput, LockgateError
+from lockgate.errors import BadInput
 
 if TYPE_CHECKING:
     from lockgate.core.spec import ReleaseSpec
@@ -91,18 +91,11 @@ def watch(surface: Surface) -> None:
     import logging
     import threading
 
-    from lockgate.bootstrap import Services
-    from lockgate.line import line_of
-    from lockgate.line.upkeep import Watcher
+    from lockgate.bootstrap import services
+    from lockgate.line.watching import Watcher
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
-    settings = load_settings()
-    lines = {}
-    for name in Services(settings).specs():
-        try:
-            lines[str(name)] = line_of(name)
-        except LockgateError as wrong:  # one broken spec stops no other model
-            surface.say(f"{name} is not watched: {wrong.message}", "red")
-    surface.say(f"watching for {', '.join(lines) or 'nothing'}; end with Ctrl-C")
-    Watcher(lines, settings).run(threading.Event())
+    watched = services()
+    surface.say(f"watching for {', '.join(watched.specs()) or 'nothing'}; end with Ctrl-C")
+    Watcher(watched).run(threading.Event())

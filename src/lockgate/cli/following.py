@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lockgate.cli.surface import Surface
 from lockgate.core.ids import Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome
-from lockgate.errors import BadInput, NotRunning, TransientError
+from lockgate.errors import NotRunning, TransientError
 
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
@@ -29,6 +29,7 @@ class Followed:
         release: The release it carried; None when it opened none.
         outcome: How the release ended; None when it did not, or there was none.
         reason: Why, in one sentence.
+        completed: Whether the run itself came to its end; without a release this means there was nothing to do.
         verdicts: The gates' verdicts, newest of each gate.
     """
 
@@ -36,6 +37,7 @@ class Followed:
     release: ReleaseId | None = None
     outcome: Outcome | None = None
     reason: str = ""
+    completed: bool = False
     verdicts: dict[str, Mapping[str, Json]] = field(default_factory=dict)
 
     @property
@@ -88,6 +90,14 @@ class Follower:
                 raise TransientError(f"run {self.followed.run} goes on after {within_s:.0f} s; see lockgate status")
             time.sleep(_LOOK_S)
 
+    def skip_what_was(self) -> None:
+        """Take in what happened so far without showing it."""
+        for row in self._new_rows():
+            self._note(row)
+        self._tasks |= {
+            str(each["id"]): str(each.get("state_type")) for each in self._services.runs.task_runs(self.followed.run)
+        }
+
     def _new_rows(self) -> Sequence[LedgerRow]:
         ledger = self._services.ledger
         if ledger.last_seq(self._model) == self._seq:
@@ -104,7 +114,16 @@ class Follower:
         opened = self._services.ledger.rows(self._model, events=(Event.RELEASE_OPENED, Event.RELEASE_RESUMED))
         return next((row.release for row in reversed(opened) if row.payload.get("run") == self.followed.run), None)
 
+    def _note(self, row: LedgerRow) -> None:
+        """Keep what a row means for the outcome."""
+        if row.event is Event.VERDICT:
+            self.followed.verdicts[str(row.payload.get("gate"))] = row.payload
+        if row.event is Event.RELEASE_ENDED:
+            self.followed.outcome = Outcome(str(row.payload.get("outcome")))
+            self.followed.reason = str(row.payload.get("reason") or "")
+
     def _show(self, row: LedgerRow) -> None:
+        self._note(row)
         payload, say = row.payload, self._say
         match row.event:
             case Event.RELEASE_OPENED:
@@ -123,15 +142,11 @@ class Follower:
                 count = len(answers) if isinstance(answers, list) else answers
                 to = str(payload.get("to"))[:12]
                 say(f"  {payload.get('environment')} serves {to}, read back from {count} live answers", "green")
-            case Event.RELEASE_ENDED:
-                self.followed.outcome = Outcome(str(payload.get("outcome")))
-                self.followed.reason = str(payload.get("reason") or "")
             case _:
                 pass
 
     def _show_verdict(self, report: Mapping[str, Json]) -> None:
         gate, verdict = str(report.get("gate")), str(report.get("verdict"))
-        self.followed.verdicts[gate] = report
         why = "" if verdict == "PASS" else f"  {report.get('reason')}"
         style = {"PASS": "green", "INCONCLUSIVE": "yellow"}.get(verdict, "bold red")
         self._say(f"    gate {gate:<13} {verdict}{why}", style)
@@ -152,6 +167,7 @@ class Follower:
         rows = self._new_rows()  # what was written between the two looks
         for row in rows:
             self._show(row)
+        self.followed.completed = state.type == "COMPLETED"
         self.followed.reason = self.followed.reason or str(told.get("message") or state.name)
         return True
 
@@ -171,15 +187,3 @@ class Follower:
 
     def _say(self, text: str, style: str = "") -> None:
         self._surface.say(f"[{time.monotonic() - self._began:6.1f} s] {text}", style)
-
-
-def newest_run(services: Services, model: ModelName, release: str) -> str:
-    """Return the run that carries an open release.
-
-    Raises:
-        BadInput: It is not open.
-    """
-    state = services.ledger.state(model)
-    if state.open is None or state.open.release != release:
-        raise BadInput(f"{release} is not open; how it ended: lockgate explain {release}", release=release)
-    return state.open.run

@@ -79,7 +79,7 @@ def finish(surface: Surface, model: ModelName, followed: Followed) -> int:
     surface.result({"model": model, **followed.content})
     if outcome is not None:
         return OUTCOME_EXIT[outcome]
-    return 0 if followed.release is None and "nothing" in followed.reason.lower() else 1
+    return 0 if followed.release is None and followed.completed else 1
 
 
 def run_url(services: Services, run: str) -> str:
@@ -104,6 +104,7 @@ def approve(  # noqa: PLR0913 - a decision has this many facts
     Example: lockgate approve flight-delays-0001 --as maria --reason "AUC +0.02, slices fine" --wait
     """
     from lockgate.bootstrap import Services
+    from lockgate.cli.following import Follower
 
     services = Services(load_settings())
     model = model_of(services.ledger, release)
@@ -113,7 +114,9 @@ def approve(  # noqa: PLR0913 - a decision has this many facts
     who = person(approver)
     give_answer(services, surface, model, release, answer_form("approve", who, reason, items))
     if wait:
-        return finish(surface, model, follow(services, surface, model, run, None))
+        follower = Follower(services, surface, model, run)
+        follower.skip_what_was()
+        return finish(surface, model, follower.until_end(lambda _: None))
     surface.text(f"{release} approved by {who}; the promotion follows: lockgate status")
     surface.result({"release": release, "decision": "approve", "approver": who, "run": run})
     return 0
@@ -228,11 +231,14 @@ def rollback(surface: Surface, reason: Reason, name: Name = None, model: Model =
     Example: lockgate rollback --model flight-delays --reason "complaints from EWR"
     """
     from lockgate.bootstrap import Services
-    from lockgate.line import line_of, roll_back
+    from lockgate.line import ask_for_sweep, line_of, roll_back
 
     began = time.monotonic()
     chosen, who = choose_model(Services(load_settings()), either(name, model)), person(approver)
-    done = roll_back(line_of(chosen), reason, who)
+    line = line_of(chosen)
+    done = roll_back(line, reason, who)
     seconds = round(time.monotonic() - began, 2)
     surface.text(f"{done['sentence']} ({seconds} s)")
+    if not ask_for_sweep(line):
+        surface.say("the registry's aliases follow when Prefect is back")
     surface.result({"model": chosen, "actor": who, "seconds": seconds, **done})

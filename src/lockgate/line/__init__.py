@@ -6,8 +6,9 @@ judged; what travels on is `Progress`. Retries, timeouts and pages are the tasks
 
 from lockgate.line.approval import ask, decide
 from lockgate.line.lifecycle import begin, close, enter, note_failed_run
-from lockgate.line.rollout import hand_over, roll_back, roll_out
-from lockgate.line.running import Done, Line, line_of, run
+from lockgate.line.model_line import Line, line_of
+from lockgate.line.rollout import ask_for_sweep, hand_over, roll_back, roll_out
+from lockgate.line.running import Done, run
 from lockgate.line.upkeep import announce, reap_line, reconcile_line
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Line",
     "announce",
     "ask",
+    "ask_for_sweep",
     "begin",
     "close",
     "decide",

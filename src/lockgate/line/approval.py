@@ -11,7 +11,7 @@ from lockgate.core.verdict import GateReport
 from lockgate.errors import TransientError
 from lockgate.line.dossier import write_dossier
 from lockgate.line.lifecycle import started_by
-from lockgate.line.running import Line
+from lockgate.line.model_line import Line
 from lockgate.line.words import MARKS
 from lockgate.stages import approving
 from lockgate.stages.approving import Answer, Question

@@ -9,7 +9,7 @@ from pathlib import Path
 from lockgate.core.gates.registry import GATES, names
 from lockgate.core.ids import Digest
 from lockgate.core.progress import Progress
-from lockgate.line.running import Line, champion_of
+from lockgate.line.model_line import Line, champion_of
 from lockgate.stages.recording import reports_of
 
 

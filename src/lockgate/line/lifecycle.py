@@ -9,7 +9,7 @@ from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
-from lockgate.line.running import Line, line_of
+from lockgate.line.model_line import Line, line_of
 from lockgate.stages import releasing
 
 _NEXT_STEP = {

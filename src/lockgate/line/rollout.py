@@ -8,8 +8,8 @@ from lockgate.core.ids import Digest, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.verdict import GateReport
-from lockgate.errors import ApprovalVoid, NotBlessed, TransientError
-from lockgate.line.running import Line
+from lockgate.errors import ApprovalVoid, LockgateError, NotBlessed, TransientError
+from lockgate.line.model_line import Line
 from lockgate.stages import promote as promoting
 from lockgate.stages.recording import blessing_of, reports_of
 from lockgate.stages.releasing import opened_row
@@ -17,6 +17,8 @@ from lockgate.stages.rollback import roll_back as go_back
 from lockgate.stages.traffic import Switch
 
 ROLLOUT = "roll-out-model/production"
+SWEEP = "reap-releases/reaper"
+_SWEEP_S = 0.5
 _LOOK_S = 0.5
 _SLACK_S = 120.0  # a run's process start and its own retries, beside the switch's own bound
 
@@ -107,6 +109,21 @@ def roll_back(line: Line, reason: str, actor: str) -> dict[str, str]:
     """
     row = go_back(production(line, actor=actor), reason)
     return _told(line, row, f"{line.model}: the previous champion is back in production")
+
+
+def ask_for_sweep(line: Line) -> bool:
+    """Ask the orchestrator to bring aliases and routing in line with the ledger; False when it is away.
+
+    The scheduled sweep does the same later, so nothing depends on it.
+    """
+    from lockgate.adapters.prefect_api import PrefectApi
+
+    with PrefectApi(line.services.settings.prefect_api, within_s=_SWEEP_S) as runs:
+        try:
+            runs.start_run(SWEEP, {})
+        except LockgateError:
+            return False
+    return True
 
 
 def production(line: Line, *, actor: str) -> Switch:

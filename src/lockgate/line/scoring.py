@@ -8,7 +8,7 @@ from lockgate.core.ids import Digest, ReleaseId
 from lockgate.core.ledger import Event
 from lockgate.core.progress import Progress
 from lockgate.errors import LockgateError
-from lockgate.line.running import Line, champion_of, release_of_bundle
+from lockgate.line.model_line import Line, champion_of, release_of_bundle
 from lockgate.stages.sampling import ChampionScores, Scores, naive_scores
 
 if TYPE_CHECKING:

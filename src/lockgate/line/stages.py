@@ -17,7 +17,7 @@ from lockgate.core.ids import Digest, Json, Stage, canonical_json
 from lockgate.core.ledger import Event
 from lockgate.core.progress import Progress
 from lockgate.core.records import read_record
-from lockgate.line.running import Line, Measured, Runner, champion_of
+from lockgate.line.model_line import Line, Measured, Runner, champion_of
 from lockgate.line.scoring import score_holdout
 from lockgate.ports import Snapshot
 from lockgate.stages.releasing import opened_row

@@ -78,8 +78,8 @@ def test_quantiles_of_nothing_are_not_numbers() -> None:
 def test_the_upper_bound_covers_the_true_quantile_as_often_as_it_says() -> None:
     draw = random.Random(7)  # noqa: S311 - a simulation
     true = -math.log(1 - 0.95)  # p95 of the unit exponential
-    covered = sum(quantile_upper([draw.expovariate(1) for _ in range(200)], 0.95) >= true for _ in range(400))
-    assert 0.92 <= covered / 400 <= 1
+    covered = sum(quantile_upper([draw.expovariate(1) for _ in range(200)], 0.95) >= true for _ in range(80))
+    assert 0.86 <= covered / 80 <= 1
 
 
 def test_a_sample_too_small_for_the_confidence_gives_its_largest_value() -> None:
