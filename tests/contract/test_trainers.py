@@ -163,6 +163,11 @@ def test_the_same_seed_gives_the_same_model(family: str, kind: TaskKind) -> None
     assert graphs[0] == graphs[1]
 
 
+def test_a_forest_answers_in_one_thread() -> None:
+    fitted = fit(spec_of(family="random_forest", parameters=SMALL["random_forest"]))
+    assert fitted.native.named_steps["model"].n_jobs == 1  # several add up in any order: golden answers would differ
+
+
 def test_another_seed_gives_another_model() -> None:
     graphs = []
     for seed in (1, 2):

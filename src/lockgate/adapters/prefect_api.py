@@ -22,7 +22,6 @@ from lockgate.errors import ApprovalVoid, BadInput, NotRunning, TransientError
 from lockgate.ports import RunState
 
 _BUSY = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-_PAUSE_S = 0.3
 _FORM_NOT_STORED = "schema not found"
 
 
@@ -35,6 +34,7 @@ class PrefectApi:
         *,
         within_s: float = 20.0,
         absent_s: float = 0.0,
+        pause_s: float = 0.3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Take the address; nothing is sent yet.
@@ -44,11 +44,13 @@ class PrefectApi:
             within_s: How long one call may take, with its repeats.
             absent_s: How long a server that nobody listens for is waited for: 0 for a person at a terminal, a minute or
                 two for work that should outlast a restart of the server.
+            pause_s: Between two tries.
             transport: Stands in for the network in tests.
         """
         self._url = api_url
         self._within_s = within_s
         self._absent_s = absent_s
+        self._pause_s = pause_s
         # No proxy of the environment stands between this machine and its own loopback.
         self._http = httpx.Client(base_url=api_url, timeout=10.0, trust_env=False, transport=transport)
 
@@ -188,7 +190,7 @@ class PrefectApi:
                 raise ApprovalVoid(f"run {run_id} does not wait for an answer: {reason}", run=run_id)
             if _FORM_NOT_STORED not in reason or time.monotonic() >= deadline:
                 raise BadInput(f"the answer was refused: {reason}", run=run_id)
-            time.sleep(_PAUSE_S)
+            time.sleep(self._pause_s)
 
     def wait(self, run_id: str, until: Callable[[RunState], bool], *, within_s: float) -> RunState:
         """Look at a run until its state satisfies `until`; the server may be away for a part of that time.
@@ -206,7 +208,7 @@ class PrefectApi:
                 if state is not None and until(state):
                     return state
                 last = "unknown" if state is None else state.name
-            time.sleep(_PAUSE_S)
+            time.sleep(self._pause_s)
         raise TransientError(f"run {run_id} is still {last} after {within_s:.0f} s", run=run_id)
 
     # -- events and work pools ---------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ class PrefectApi:
             else:
                 if answer.status_code not in _BUSY or time.monotonic() >= deadline:
                     return answer
-            time.sleep(_PAUSE_S)
+            time.sleep(self._pause_s)
 
     def _checked(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:

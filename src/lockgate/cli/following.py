@@ -15,7 +15,6 @@ from lockgate.errors import NotRunning, TransientError
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
 
-_LOOK_S = 0.5
 _LOOK_AT_RUN_S = 2.0
 _MARKS = {"COMPLETED": ("✔", "green"), "FAILED": ("✘", "red"), "CRASHED": ("✘", "red"), "CANCELLED": ("■", "yellow")}
 
@@ -58,8 +57,11 @@ class Followed:
 class Follower:
     """Follows one flow run of one model."""
 
-    def __init__(self, services: Services, surface: Surface, model: ModelName, run: str) -> None:
+    def __init__(
+        self, services: Services, surface: Surface, model: ModelName, run: str, *, look_s: float = 0.5
+    ) -> None:
         self._services = services
+        self._look_s = look_s
         self._surface = surface
         self._model = model
         self._began = time.monotonic()
@@ -88,7 +90,7 @@ class Follower:
                 return self.followed
             if deadline is not None and time.monotonic() >= deadline:
                 raise TransientError(f"run {self.followed.run} goes on after {within_s:.0f} s; see lockgate status")
-            time.sleep(_LOOK_S)
+            time.sleep(self._look_s)
 
     def skip_what_was(self) -> None:
         """Take in what happened so far without showing it."""

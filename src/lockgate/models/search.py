@@ -48,25 +48,31 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {name: _distribution(choices) for name, choices in section.space.items()}
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed))
     trials = _kept(checkpoint)
-    for trial in trials:
-        _tell(study, space, trial)
     spent = sum(float(str(trial["seconds"])) for trial in trials)
     while len(trials) < section.trials and spent < section.time_budget_s:
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(trials))
-        parameters = dict(study.ask(space).params)
+        parameters = _next(trials, space, seed)
         began = time.monotonic()
         reached = loss(parameters)
         seconds = time.monotonic() - began
         spent += seconds
-        trial = {"parameters": parameters, "loss": reached if math.isfinite(reached) else None, "seconds": seconds}
-        trials.append(trial)
-        _tell(study, space, trial)
+        trials.append(
+            {"parameters": parameters, "loss": reached if math.isfinite(reached) else None, "seconds": seconds}
+        )
         checkpoint.save({"trials": trials}, b"")
     ended = [trial for trial in trials if trial["loss"] is not None]
     best: Any = min(ended, key=lambda trial: float(str(trial["loss"])))["parameters"] if ended else {}
     return Found(parameters=best, trials=trials, seconds=spent)
+
+
+def _next(trials: list[dict[str, Json]], space: Mapping[str, Any], seed: int) -> dict[str, Scalar]:
+    """Return what to try after these trials; it depends on nothing else, so where the process was killed is no matter."""
+    import optuna
+
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed + len(trials)))
+    for trial in trials:
+        _tell(study, space, trial)
+    return dict(study.ask(dict(space)).params)
 
 
 def _kept(checkpoint: Checkpoint) -> list[dict[str, Json]]:

@@ -189,3 +189,10 @@ print("imported:", *sorted({{name.partition(".")[0] for name in sys.modules}}))
     assert "typer" in imported
     assert imported & HEAVY == set()
     assert imported & {"flows", "tasks"} == set()
+
+
+def test_serve_hands_its_options_to_the_server_as_they_are() -> None:
+    result = CliRunner().invoke(app, ["serve", "--environment", "sandbox", "--port", "1"])
+    assert result.exit_code == 2
+    assert "--bundles" in result.stderr  # said by the server's own parser, which misses the rest
+    assert "--environment" not in result.stderr.partition("required:")[2]

@@ -71,7 +71,7 @@ def ended(outcome: Outcome) -> tuple[Event, Mapping[str, Json]]:
 
 def follower(ledger: WrittenLedger, runs: QuietRuns) -> Follower:
     services: Any = SimpleNamespace(ledger=ledger, runs=runs)
-    return Follower(services, Surface("release"), MODEL, RUN)
+    return Follower(services, Surface("release"), MODEL, RUN, look_s=0.01)
 
 
 def ignore(row: LedgerRow) -> None:

@@ -18,7 +18,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 
 def client(handler: Handler, within_s: float = 5.0) -> PrefectApi:
-    return PrefectApi("http://prefect/api", within_s=within_s, transport=httpx.MockTransport(handler))
+    return PrefectApi("http://prefect/api", within_s=within_s, pause_s=0.01, transport=httpx.MockTransport(handler))
 
 
 def in_turn(*answers: httpx.Response) -> tuple[Handler, list[httpx.Request]]:
@@ -90,7 +90,7 @@ def test_a_server_that_restarts_is_waited_for_where_that_was_asked_for() -> None
             raise httpx.ConnectError("refused", request=request)
         return httpx.Response(200, json={"id": RUN})
 
-    api = PrefectApi("http://prefect/api", absent_s=5.0, transport=httpx.MockTransport(away_once))
+    api = PrefectApi("http://prefect/api", absent_s=5.0, pause_s=0.01, transport=httpx.MockTransport(away_once))
     assert api.run(RUN)["id"] == RUN
 
 

@@ -1,0 +1,58 @@
+"""The whole line on a real stack, as a person walks it: land, approve, ask, land again, go back."""
+
+from __future__ import annotations
+
+import pytest
+
+from lockgate.core.ledger import Event
+from tests.e2e.stack import Stack, polling
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def first(stack: Stack) -> str:
+    """The first release, promoted: its bundle."""
+    stack.land("toy")
+    opened = stack.await_open("toy", after=0)
+    assert (opened.release, opened.payload["reason"]) == ("toy-0001", "new data")
+    stack.await_question("toy-0001")
+    said = stack.approve("toy-0001", "--wait", "--json")
+    assert said.code == 0, said.err
+    assert said.json["outcome"] == "promoted"
+    return str(stack.state("toy").champion)
+
+
+def test_landed_data_becomes_a_champion_that_answers(stack: Stack, first: str) -> None:
+    run = str(stack.rows("toy", Event.RELEASE_OPENED)[0].payload["run"])
+    assert stack.await_state(run, "Promoted") == "Promoted"
+    answer = stack.ask("toy")
+    assert answer.status_code == 200
+    assert answer.headers["x-lockgate-release-digest"] == first
+    assert stack.cli("status").code == 0
+
+
+def test_the_next_batch_starts_a_release_and_a_rollback_takes_it_back_in_under_two_seconds(
+    stack: Stack, first: str
+) -> None:
+    with polling(stack, "toy") as seen:
+        stack.land("toy")
+        stack.await_question("toy-0002")
+        assert stack.approve("toy-0002", "--wait").code == 0
+        second = stack.state("toy").champion
+        assert second not in (None, first)
+        assert stack.ask("toy").headers["x-lockgate-release-digest"] == second
+        said = stack.cli("rollback", "toy", "--reason", "a rehearsal", "--as", "ada", "--json")
+        assert said.code == 0, said.err
+    assert said.seconds < 2.0, f"{said.seconds:.2f} s from the command's start; it says {said.json['seconds']}"
+    assert stack.state("toy").champion == first
+    assert stack.ask("toy").headers["x-lockgate-release-digest"] == first
+    assert seen.failures == []
+    assert set(seen.answers) == {first, second}
+    stack.check("toy")
+
+
+def test_the_record_of_it_holds_when_it_is_recomputed(stack: Stack, first: str) -> None:
+    said = stack.cli("verify", "--model", "toy", "--json")
+    assert (said.code, said.json["findings"]) == (0, [])
+    assert said.json["rows"] == len(stack.rows("toy"))
