@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 def show_stage(done: Done) -> None:
     """Publish one stage: a page of markdown, a searchable table of its checks, and its links."""
+    from lockgate.line import illustrated, line_of
+
     key = done.so_far.release.lower() or done.so_far.model
     name = done.stage.value.replace("_", "-")
-    create_markdown_artifact(done.page, key=f"{key}-{name}", description=done.sentence)
+    page = illustrated(line_of(done.so_far.model), done.stage, done.so_far, done.page)
+    create_markdown_artifact(page, key=f"{key}-{name}", description=done.sentence)
     if done.rows:
         rows: list[dict[str, Any]] = [dict(row) for row in done.rows]
         create_table_artifact(rows, key=f"{key}-{name}-checks", description="Every check of this stage")
     for label, link in done.links.items():
-        create_link_artifact(link, link_text=label, key=f"{key}-{name}-{_slug(label)}")
+        create_link_artifact(link, link_text=label, key=f"{key}-{name}-{_slug(label)}", description=label)
 
 
 def show_question(question: Question) -> None:

@@ -9,14 +9,17 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
-from lockgate.errors import TransientError
+from lockgate.errors import NotRunning, TransientError
 from tasks.artifacts import show_stage
 
 
 def is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
-    """Retry only what may succeed when it is tried again; a verdict is a value and never gets here."""
+    """Retry only what may succeed when it is tried again; a verdict is a value and never gets here.
+
+    What is not running counts: a supervisor brings it back, and until then nobody is there to press Retry.
+    """
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, TransientError)
+    return isinstance(failure, TransientError | NotRunning)
 
 
 def stage(*, timeout_seconds: float) -> dict[str, Any]:

@@ -52,6 +52,34 @@ _FIND = """
 }
 """
 
+# The drawn control of the form's field whose label begins with what is looked for; not the buttons inside the label.
+_FIELD = """
+(text) => {
+  const label = [...document.querySelectorAll('label')].find((e) => e.innerText.trim().startsWith(text));
+  if (!label) return null;
+  let field = label.parentElement;
+  const control = () => [...field.querySelectorAll('textarea, input, select, [role=switch], .p-toggle, .p-select')]
+    .find((e) => !label.contains(e) && e.getBoundingClientRect().width > 0);
+  while (field && !control()) field = field.parentElement;
+  if (!field) return null;
+  const found = control();
+  found.scrollIntoView({block: 'center'});
+  const box = found.getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+}
+"""
+
+_CHOOSE = """
+(text) => {
+  const option = [...document.querySelectorAll('select option')].find((e) => e.innerText.trim() === text);
+  if (!option) return false;
+  const list = option.closest('select');
+  list.value = option.value;
+  for (const event of ['input', 'change']) list.dispatchEvent(new Event(event, {bubbles: true}));
+  return true;
+}
+"""
+
 
 def installed() -> str | None:
     """Return the path of a Chromium on this machine, or None."""
@@ -77,6 +105,13 @@ class Browser:
         self._size = (width, height)
         self._number = 0
         self._socket = self._connect(profile)
+        try:
+            self._open_page(height)
+        except Exception:
+            self.close()
+            raise
+
+    def _open_page(self, height: int) -> None:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
@@ -108,22 +143,37 @@ class Browser:
 
     def click(self, text: str, *, kinds: str = CONTROLS, within_s: float = 30) -> None:
         """Press the element that says `text`."""
-        x, y = self.wait(f"({_FIND})({json.dumps(text)}, {json.dumps(kinds)})", within_s=within_s, what=f"{text!r}")
-        self.press_at(x, y)
+        self._press(f"({_FIND})({json.dumps(text)}, {json.dumps(kinds)})", within_s, repr(text))
 
-    def press_at(self, x: float, y: float) -> None:
-        """Press the left button at a place of the page that is in view."""
+    def press_field(self, label: str, *, within_s: float = 30) -> None:
+        """Press the control (text, switch) of the form's field with this label."""
+        self._press(f"({_FIELD})({json.dumps(label)})", within_s, f"the field {label!r}")
+
+    def fill(self, label: str, text: str) -> None:
+        """Type into the form's field with this label."""
+        self.press_field(label)
+        self.type(text)
+
+    def choose(self, option: str, *, within_s: float = 30) -> None:
+        """Choose an option of the first list that offers it.
+
+        The one thing not done by hand: a list's pop-up is drawn by the system and is not part of the page, so what it
+        does is done: the value is set, and the page is told.
+        """
+        self.wait(f"({_CHOOSE})({json.dumps(option)})", within_s=within_s, what=f"the option {option!r}")
+
+    def _press(self, place: str, within_s: float, what: str) -> None:
+        """Press the left button in the middle of an element, once it has stopped moving."""
+        at, before = self.wait(place, within_s=within_s, what=what), None
+        while at != before:
+            time.sleep(_LOOK_S)
+            at, before = self.wait(place, within_s=within_s, what=what), at
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)
 
     def type(self, text: str) -> None:
         """Type into what has the focus."""
         self.call("Input.insertText", text=text)
-
-    def key(self, name: str, code: int) -> None:
-        """Press one key, e.g. ("Enter", 13)."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
     # -- what a person sees ------------------------------------------------------------------------------------------
 
@@ -193,9 +243,7 @@ class Browser:
 
     def _resize(self, height: int) -> None:
         width = self._size[0]
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def _connect(self, profile: Path) -> ClientConnection:
         """Wait for the address that the browser writes into its profile, and connect to it."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
@@ -20,6 +20,7 @@ from lockgate.core.spec import ReleaseSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 class Clock(Protocol):
@@ -212,8 +213,8 @@ class Fit:
 class Scorer(Protocol):
     """A native estimator that answers rows."""
 
-    def score(self, frame: pd.DataFrame) -> pd.Series | pd.DataFrame:
-        """Return the probability of the positive class, the value, or one column of probabilities a class."""
+    def score(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Return [n] probabilities of the second class, [n] values, or [n, classes] probabilities."""
         ...
 
 

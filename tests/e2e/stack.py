@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +35,7 @@ from tests.e2e.toy_project import FIRST_DAYS, make_project, rows
 
 T = TypeVar("T")
 LOOK_S = 0.1
+SETTLED = timedelta(seconds=5)
 ROW = {"a": 0.4, "b": -0.1, "c": "x"}
 
 
@@ -44,6 +47,7 @@ class Said:
     out: str
     err: str
     seconds: float
+    cpu_s: float
 
     @property
     def json(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class Stack:
 
     def cli(self, *arguments: str, within_s: float = 180, **environ: str) -> Said:
         """Run one command of `lockgate`."""
-        began = time.monotonic()
+        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-m", "lockgate.cli", *arguments],
             env={**self.environ, **environ},
@@ -78,7 +82,9 @@ class Stack:
             timeout=within_s,
             check=False,
         )
-        return Said(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+        seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Said(done.returncode, done.stdout, done.stderr, seconds, cpu_s)
 
     def land(self, model: str, *, days: int = 5) -> Path:
         """Land the next days of a model's data; the first batch is long enough to train on."""
@@ -99,23 +105,30 @@ class Stack:
         return self.cli("approve", release, "--as", "ada", "--reason", "looks right", "--yes", *more)
 
     def retry(self, run: str) -> None:
-        """Press Retry, as the Prefect UI does."""
-        assert self.prefect.set_state(run, type="SCHEDULED", name="AwaitingRetry", message="Retry from the UI") == (
-            "ACCEPT"
+        """Press Retry, as the Prefect UI does, once the run's state has settled.
+
+        Prefect reports a killed process twice, the second time up to five seconds later; a Retry between the two is
+        undone by the second, and a person presses again.
+        """
+        over = self.prefect.wait(
+            run, lambda state: state.ended and datetime.now(UTC) - state.since > SETTLED, within_s=60
         )
+        answer = self.prefect.set_state(run, type="SCHEDULED", name="AwaitingRetry", message="Retry from the UI")
+        assert answer == "ACCEPT", f"Retry of a run that is {over.name} was answered {answer}"
 
     def ask(self, model: str) -> httpx.Response:
         """Ask production for a prediction."""
         url = f"{self.settings.url('production')}/invocations"
-        return httpx.post(
-            url, params={"model": model}, json={"dataframe_records": [ROW]}, timeout=10, trust_env=False
-        )
+        return httpx.post(url, params={"model": model}, json={"dataframe_records": [ROW]}, timeout=10, trust_env=False)
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
     def rows(self, model: str, *events: Event, release: str | None = None) -> tuple[LedgerRow, ...]:
         found = self.services.ledger.rows(ModelName(model), events=events)
         return tuple(row for row in found if release in (None, row.release))
+
+    def last_seq(self, model: str) -> int:
+        return self.services.ledger.last_seq(ModelName(model))
 
     def state(self, model: str) -> ModelState:
         return self.services.ledger.state(ModelName(model))
@@ -333,7 +346,9 @@ def free_ports(names: Sequence[str] = tuple(PORTS)) -> dict[str, str]:
     try:
         for each in held:
             each.bind(("127.0.0.1", 0))
-        return {f"LOCKGATE_{name.upper()}_PORT": str(each.getsockname()[1]) for name, each in zip(names, held, strict=True)}
+        return {
+            f"LOCKGATE_{name.upper()}_PORT": str(each.getsockname()[1]) for name, each in zip(names, held, strict=True)
+        }
     finally:
         for each in held:
             each.close()

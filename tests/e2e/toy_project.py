@@ -19,7 +19,7 @@ FOLDERS = ("src", "flows", "tasks", "deployments/environments", "great_expectati
 PER_DAY = 100
 FIRST_DAYS = 40  # 14 to train on, 5 to validate, 21 to judge by: the least that intervals over days allow
 
-HUMAN: dict[str, Any] = {"mode": "human", "timeout_s": 3600}
+HUMAN: dict[str, Any] = {"mode": "human"}
 POLICY: dict[str, Any] = {"mode": "when_all_pass"}
 APPROVALS = {
     "toy": HUMAN,
@@ -27,6 +27,8 @@ APPROVALS = {
     "toy-late": {"mode": "human", "timeout_s": 3, "remind_before_s": 1},
     "toy-retry": POLICY,
     "toy-crash": POLICY,
+    "toy-form": HUMAN,
+    "toy-press": POLICY,
 }
 """Each model has a ledger chain of its own, so that tests of one stack do not meet."""
 

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 FLOWS = """
 import os
+from pathlib import Path
 from typing import Literal
 
 from prefect import flow, suspend_flow_run

@@ -63,12 +63,15 @@ def form_of(question: Question, note: str = "") -> type[RunInput]:
     """Return the form: decision, approver, reason, and a tick for each item of the checklist."""
     approvers: Any = Literal[question.approvers] if question.approvers else str
     fields: dict[str, Any] = {
-        "decision": (Literal["approve", "reject"], Field(description="approve lets it take over production")),
+        "decision": (
+            Literal["approve", "reject"],
+            Field(description="approve promotes it now; reject keeps what serves"),
+        ),
         "approver": (approvers, Field(description="your name; it goes on record")),
-        "reason": (str, Field(default="", description="why; it goes on record")),
+        "reason": (str, Field(default="", description="why; it goes on record, and the next one starts from it")),
     }
     for number, item in enumerate(question.checklist):
-        fields[f"check_{number + 1}"] = (bool, Field(default=False, title=item, description=item))
+        fields[f"check_{number + 1}"] = (bool, Field(default=False, title=item, description="approving confirms this"))
     form = create_model("Approval", __base__=RunInput, **fields)
     refused = f"> **Your last answer did not count:** {note}\n\n" if note else ""
     described: type[RunInput] = form.with_initial_data(description=refused + question.text)

@@ -3,7 +3,7 @@
 Whom this stops: code that leaks memory, hangs, crashes, prints without end, changes global state, or reads secrets
 from the environment. Whom it does not stop: code that means harm and runs as the same user of the machine, because
 such code can read every file this program can read. Give the signing step a user of its own
-(`docs/how-to/signing-user.md`) where the training code is not trusted.
+(`docs/security.md`) where the training code is not trusted.
 
 Not its matter: what the function does, and where its files go; a request and an answer are JSON.
 
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lockgate import errors
+from lockgate.adapters.processes import MARK
 from lockgate.core.ids import Json, to_json
 from lockgate.errors import BadInput, LockgateError, MeasurementError
 
@@ -149,6 +150,7 @@ def _environment(project: Path, home: Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve whoever shares the machine
         "PYTHONHASHSEED": "0",  # a set's order must not change a fit
         **dict.fromkeys(_THREAD_VARIABLES, cores),
+        **{name: os.environ[name] for name in (MARK,) if name in os.environ},  # a folder: whose process this is
     }
 
 

@@ -36,6 +36,7 @@ def land(surface: Surface, file: File, model: Model = None) -> None:
 
     services = Services(load_settings())
     name = choose_model(services, model)
+    services.check(services.spec(name))  # what is wrong with it is told now, not by the release that it stops
     batch = services.store.land(name, file)
     surface.text(f"landed {batch.name} for {name}; the release it starts: lockgate history --model {name}")
     surface.result({"model": name, "name": batch.name, "sha256": batch.sha256, "path": str(batch.path)})

@@ -49,6 +49,7 @@ def release(  # noqa: PLR0913 - each is an option
 
     services = Services(load_settings())
     chosen = choose_model(services, either(name, model))
+    services.check(services.spec(chosen))  # what is wrong with it is told before a run starts
     parameters: dict[str, Json] = {"model": chosen, "reason": reason, "started_by": person(None)}
     run = services.runs.start_run(f"release-model/{chosen}", parameters)
     surface.say(f"started; watch it at {run_url(services, run)}")

@@ -7,6 +7,7 @@ judged; what travels on is `Progress`. Retries, timeouts and pages are the tasks
 from lockgate.line.approval import ask, decide
 from lockgate.line.lifecycle import begin, close, enter, note_failed_run
 from lockgate.line.model_line import Line, line_of
+from lockgate.line.pictures import illustrated
 from lockgate.line.rollout import ask_for_sweep, hand_over, roll_back, roll_out
 from lockgate.line.running import Done, run
 from lockgate.line.upkeep import announce, reap_line, reconcile_line
@@ -22,6 +23,7 @@ __all__ = [
     "decide",
     "enter",
     "hand_over",
+    "illustrated",
     "line_of",
     "note_failed_run",
     "reap_line",

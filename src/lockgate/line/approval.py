@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from lockgate.core.ids import Digest, digest_bytes
 from lockgate.core.progress import Progress
-from lockgate.core.verdict import GateReport
+from lockgate.core.verdict import Verdict
 from lockgate.errors import TransientError
 from lockgate.line.dossier import write_dossier
 from lockgate.line.lifecycle import started_by
-from lockgate.line.model_line import Line
-from lockgate.line.words import MARKS
+from lockgate.line.model_line import Line, champion_of, release_of_bundle
+from lockgate.line.words import concerns, gate_line
 from lockgate.stages import approving
 from lockgate.stages.approving import Answer, Question
 from lockgate.stages.recording import blessing_of, reports_of
@@ -82,27 +83,35 @@ def _attach(line: Line, so_far: Progress, path: Path) -> str | None:
 
 
 def _text(line: Line, so_far: Progress, links: Mapping[str, str], expires: str) -> str:
-    """Return the question, in markdown: what would change, every gate, where to read on."""
+    """Return the question, in markdown: first what to read and until when, for a low window shows no more than that.
+
+    Lists instead of tables: the form is narrow, and a table's cells do not wrap in it.
+    """
     reports = reports_of(line.ledger, line.model, so_far.release)
-    champion = so_far.refs.get("champion")
-    against = f"champion `{champion[:12]}`" if champion else "nothing: it would be the first champion"
+    passed = sum(report.verdict is Verdict.PASS for report in reports)
+    version = f" · [MLflow version]({links['MLflow version']})" if "MLflow version" in links else ""
+    until = datetime.fromisoformat(expires).strftime("%Y-%m-%d %H:%M UTC")
+    takes_over = f"{_against(line, so_far)} Decide before **{until}**, then it expires."
+    noted = concerns(reports)
     lines = [
         f"## {so_far.release} asks to take over production",
         "",
-        f"{line.spec.model.description} It replaces {against}.",
+        f"**[Read the dossier]({links['Dossier']})**{version}. {passed} of {len(reports)} gates passed. {takes_over}",
         "",
-        *(f"- [{name}]({link})" for name, link in links.items() if link.startswith("http")),
-        f"- Decide before **{expires}**, then it expires. Read the [dossier]({links['Dossier']}) first.",
+        line.spec.model.description,
         "",
-        "| gate | verdict | why |",
-        "|---|---|---|",
-        *(_row(report) for report in reports),
+        *(["Noted, blocks nothing:", "", *(f"- {each}" for each in noted), ""] if noted else ()),
+        "Gates:",
+        "",
+        *(f"- {gate_line(report)}" for report in reports),
         "",
         f"By command: `lockgate approve {so_far.release}` or `lockgate reject {so_far.release} --reason '...'`",
     ]
     return "\n".join(lines)
 
 
-def _row(report: GateReport) -> str:
-    why = report.reason.replace("|", "\\|").replace("\n", " ")
-    return f"| {report.gate} | {MARKS[report.verdict]} | {why} |"
+def _against(line: Line, so_far: Progress) -> str:
+    champion = champion_of(so_far)
+    if champion is None:
+        return "It would be the first champion."
+    return f"It would replace {release_of_bundle(line, champion) or 'the champion'} (`{champion[:12]}`)."

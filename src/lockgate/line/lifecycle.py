@@ -28,9 +28,11 @@ def begin(model: str, reason: str, started_by: str) -> Progress:
     """Take in what landed, then open the release of this run, or say why there is nothing to release.
 
     Raises:
+        ConfigError: The spec's training cannot be carried out, or would not convert faithfully; nothing was taken in.
         TransientError: Another release of the model is running.
     """
     line = line_of(model)
+    line.services.check(line.spec)
     releasing.take_in(line.ledger, line.services.store, line.spec)
     return releasing.open_release(line.ledger, line.services.runs, line.spec, _start(line, reason, started_by))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 
-from lockgate.core.ids import Digest, ReleaseId
+from lockgate.core.ids import Digest, Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.verdict import GateReport
@@ -12,36 +12,40 @@ from lockgate.errors import ApprovalVoid, LockgateError, NotBlessed, TransientEr
 from lockgate.line.model_line import Line
 from lockgate.stages import promote as promoting
 from lockgate.stages.recording import blessing_of, reports_of
-from lockgate.stages.releasing import opened_row
+from lockgate.stages.releasing import note_promotion, opened_row
 from lockgate.stages.rollback import roll_back as go_back
 from lockgate.stages.traffic import Switch
 
 ROLLOUT = "roll-out-model/production"
 SWEEP = "reap-releases/reaper"
 _SWEEP_S = 0.5
-_LOOK_S = 0.5
+_BACK_S = 5.0  # who goes back is in a hurry: a server that is down is said to be down, and asked for again
+_ATTEMPTS = 3  # ours: a process that is killed three times will not live the fourth time
 _SLACK_S = 120.0  # a run's process start and its own retries, beside the switch's own bound
 
 
 def hand_over(line: Line, so_far: Progress) -> Progress:
     """Start the rollout run of a release, once, wait for its end, and return how it went.
 
-    The release id is the run's idempotency key: a second start, after a crash here, finds the first.
+    The release id is the run's idempotency key: a second start, after a crash here, finds the first. A rollout whose
+    own process crashed is started again, under the next key; it finishes what the first began.
 
     Raises:
-        TransientError: The rollout run failed or did not end in time; asked again, it is looked at again.
+        TransientError: The rollout did not end in time, or is half done; asked again, it is looked at again.
+        NotRunning: The orchestrator is away.
     """
-    runs = line.services.runs
-    run = runs.start_run(
-        ROLLOUT, {"model": line.model, "release": so_far.release}, idempotency_key=f"roll-out {so_far.release}"
-    )
-    deadline = time.monotonic() + line.spec.rollout.timeout_s + _SLACK_S
-    while time.monotonic() < deadline:
-        state = runs.state(run)
-        if state is not None and state.ended:
-            return _outcome(line, so_far, run, f"{state.type} {state.name}")
-        time.sleep(_LOOK_S)
-    raise TransientError(f"rollout run {run} of {so_far.release} has not ended; it is waited for again", run=run)
+    runs, within_s = line.services.runs, line.spec.rollout.timeout_s + _SLACK_S
+    parameters: dict[str, Json] = {"model": line.model, "release": so_far.release}
+    for attempt in range(1, _ATTEMPTS + 1):
+        key = f"roll-out {so_far.release}" if attempt == 1 else f"roll-out {so_far.release}, attempt {attempt}"
+        run = runs.start_run(ROLLOUT, parameters, idempotency_key=key)
+        state = runs.wait(run, lambda state: state.ended, within_s=within_s)
+        if state.type != "CRASHED":
+            break
+    pending = line.ledger.state(line.model).pending.get("production")
+    if pending is not None and pending.release == so_far.release:
+        raise TransientError(f"rollout run {run} of {so_far.release} ended {state.name} and left it half done", run=run)
+    return _outcome(line, so_far, run, f"{state.type} {state.name}")
 
 
 def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
@@ -80,6 +84,7 @@ def roll_out(line: Line, release: str) -> dict[str, str]:
         _dossier(line, name),
         why=f"{release}: {opened.payload['reason']}",
     )
+    note_promotion(line.ledger, line.spec, name, actor="roll-out-model")
     return _told(line, row, f"{release} serves in production")
 
 
@@ -107,8 +112,9 @@ def roll_back(line: Line, reason: str, actor: str) -> dict[str, str]:
         BadInput: There is no champion to go back to.
         RolloutAborted: The target refused it; what served goes on serving.
     """
-    row = go_back(production(line, actor=actor), reason)
-    return _told(line, row, f"{line.model}: the previous champion is back in production")
+    row = go_back(replace(production(line, actor=actor), timeout_s=_BACK_S), reason)
+    told = _told(line, row, f"{line.model}: the previous champion is back in production")
+    return told | {"to undo": f"release it again: lockgate release --model {line.model}"}
 
 
 def ask_for_sweep(line: Line) -> bool:

@@ -99,9 +99,11 @@ def evaluate(line: Line, so_far: Progress) -> Measured:
     """Judge the fit against floors, the naive model, the champion and the slices."""
     from lockgate.stages.evaluate import evaluation_document, measure_evaluation
 
-    holdout = line.services.store.part(_snapshot(line, so_far), "holdout")
+    snapshot = _snapshot(line, so_far)
+    holdout = line.services.store.part(snapshot, "holdout")
     scores = score_holdout(line, so_far, holdout)
-    measurements = measure_evaluation(line.spec, holdout, scores)
+    unlabelled = snapshot.unlabelled.get("holdout", 0)
+    measurements = measure_evaluation(line.spec, holdout, scores, unlabelled=unlabelled)
     document = evaluation_document(line.spec, holdout, scores, measurements)
     path = line.folder(so_far) / "evaluation.json"
     path.write_bytes(canonical_json(document))
@@ -135,17 +137,15 @@ def package(line: Line, so_far: Progress) -> Measured:
 
 def infra(line: Line, so_far: Progress) -> Measured:
     """Load the bundle in the production server, in a sandbox, and query it."""
-    from lockgate.adapters.sandbox import Sandboxes
+    from lockgate.adapters.sandbox import Limits, Sandboxes
     from lockgate.stages.infra import measure_infra
 
     bundle = line.services.bundles.get(Digest(so_far.refs["bundle"]))
-    logs = line.folder(so_far) / "sandbox"
-    measured = measure_infra(
-        Sandboxes(line.services.settings, logs),
-        bundle,
-        _probes(line, bundle.digest),
-        tries=line.spec.gates["infra"].tries,
-    )
+    logs, asked = line.folder(so_far) / "sandbox", line.spec.gates["infra"]
+    # the sandbox's own bound is a safety net above the gate's, which is the one that speaks
+    limits = Limits(data_bytes=max(Limits().data_bytes, 2 * asked.memory_bytes))
+    sandboxes = Sandboxes(line.services.settings, logs, limits)
+    measured = measure_infra(sandboxes, bundle, _probes(line, bundle.digest), tries=asked.tries)
     return Measured(so_far=so_far, measurements={"infra": measured}, words=f"Server logs: `{logs}`")
 
 

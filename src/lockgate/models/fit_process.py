@@ -7,7 +7,9 @@ a whole fit, and the same fit asked for again is answered from it.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import math
 import platform
 import resource
 import shutil
@@ -33,6 +35,7 @@ from lockgate.models.search import Found, search
 from lockgate.models.trainer import Fitted, Trainer
 
 _STATE = ("search", "checkpoint")
+_TRIALS_KEPT = 50
 _HISTORY_POINTS = 200  # ours: a curve for people; the whole of it stays in fit.json
 
 
@@ -72,10 +75,19 @@ def fit(spec: Mapping[str, Json], train: str, validation: str, out: str) -> Json
 
 
 def fit_key(spec: ReleaseSpec, train: Path, validation: Path) -> Digest:
-    """Return the digest of everything a fit depends on: data, parameters, task, versions."""
+    """Return the digest of everything a fit depends on: data, parameters, task, the user's module, versions."""
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (train, validation)]
     depends = {"task": spec.task, "data": spec.data, "training": spec.training, "costs": spec.costs}
-    return digest_of({**depends, "parts": parts, "versions": _versions()})
+    return digest_of({**depends, "parts": parts, "code": _users_code(spec), "versions": _versions()})
+
+
+def _users_code(spec: ReleaseSpec) -> str | None:
+    """Return the sha256 of the module that builds the user's estimator, so that an edited one is fitted again."""
+    if spec.training.estimator is None:
+        return None
+    found = importlib.util.find_spec(spec.training.estimator.partition(":")[0])
+    source = None if found is None or found.origin is None else Path(found.origin)
+    return hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else None
 
 
 def _fit(
@@ -99,7 +111,7 @@ def _fit(
         "finite": bool(all(np.isfinite(each).all() for each in (*answers.values(), *fitted.history.values()))),
         "history": {name: _thinned(losses) for name, losses in fitted.history.items()},
         "threshold": _threshold(parts["validation"], answers["validation"], spec),
-        "search": to_json(found),
+        "search": _best_trials(found),
         "seconds": fitted_s,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": _versions(),
@@ -163,6 +175,21 @@ def _rounds(fitted: Fitted) -> Json:
     if fitted.best_round is None:
         return None
     return {"best": fitted.best_round, "fitted": len(fitted.history["validation"])}
+
+
+def _best_trials(found: Found | None) -> Json:
+    """Return a search's outcome with its best trials only: the ledger keeps it for ever."""
+    if found is None:
+        return None
+    ranked = sorted(found.trials, key=lambda trial: math.inf if trial["loss"] is None else float(str(trial["loss"])))
+    return to_json(
+        {
+            "parameters": found.parameters,
+            "seconds": found.seconds,
+            "made": len(found.trials),
+            "trials": ranked[:_TRIALS_KEPT],
+        }
+    )
 
 
 def _thinned(losses: list[float]) -> list[float]:

@@ -66,7 +66,7 @@ def search(
 
 
 def _next(trials: list[dict[str, Json]], space: Mapping[str, Any], seed: int) -> dict[str, Scalar]:
-    """Return what to try after these trials; it depends on nothing else, so where the process was killed is no matter."""
+    """Return what to try after these trials; it depends on nothing else, so a search may be cut off anywhere."""
     import optuna
 
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.TPESampler(seed=seed + len(trials)))

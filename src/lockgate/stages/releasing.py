@@ -198,12 +198,34 @@ def end_release(  # noqa: PLR0913 - an end has this many facts
 ) -> LedgerRow | None:
     """Write how a release ended, once; None when it had already ended.
 
-    A crash between a release's last row and its run's last state calls this twice; the first word stands.
+    A crash between a release's last row and its run's last state calls this twice; the first word stands. A run that
+    failed after its rollout was verified did not take the rollout back: such a release ended as promoted.
     """
     if release in ledger.state(spec.name).outcomes:
         return None
+    if outcome is Outcome.FAILED and serves(ledger, spec, release):
+        outcome, reason = Outcome.PROMOTED, f"production answers with its bundle; after that, {reason}"
     payload: dict[str, Json] = {"outcome": outcome.value, "reason": reason, "gate": gate}
     return ledger.append(spec.name, Event.RELEASE_ENDED, payload, release=release, actor=actor)
+
+
+def note_promotion(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId, *, actor: str) -> LedgerRow | None:
+    """Write that a release ended as promoted, if its run had failed while its rollout went on; else nothing.
+
+    The rollout is a run of its own, so it outlives the release's: what it verified in production is the later word.
+    """
+    failed = ledger.state(spec.name).outcomes.get(release) is Outcome.FAILED
+    if not failed or not serves(ledger, spec, release):
+        return None
+    reason = "its run had failed, its rollout went on and was verified from live answers"
+    payload: dict[str, Json] = {"outcome": Outcome.PROMOTED.value, "reason": reason, "gate": None}
+    return ledger.append(spec.name, Event.RELEASE_ENDED, payload, release=release, actor=actor)
+
+
+def serves(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId) -> bool:
+    """Tell whether production serves a release's bundle, as verified from live answers."""
+    now = ledger.state(spec.name).serving.get("production")
+    return now is not None and now.release == release
 
 
 def release_of_run(ledger: Ledger, spec: ReleaseSpec, run: str) -> ReleaseId | None:

@@ -173,6 +173,12 @@ def test_few_requests_are_inconclusive() -> None:
 def test_a_ratio_no_larger_than_the_champion_differs_from_itself_is_inconclusive() -> None:
     noisy = changed(changed(STRESS, "ratio.p95", 1.8), "ratio.yardstick", 1.7)
     assert judged(stress.GATE, noisy).verdict is Verdict.INCONCLUSIVE
+    assert judged(stress.GATE, changed(noisy, "ratio.yardstick", None)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_ratio_far_beyond_what_the_champion_differs_from_itself_fails_on_a_noisy_machine_too() -> None:
+    far = changed(changed(STRESS, "ratio.p95", 6.0), "ratio.yardstick", 1.7)
+    assert judged(stress.GATE, far).verdict is Verdict.FAIL
 
 
 def test_failing_requests_to_the_champion_make_the_ratio_inconclusive() -> None:

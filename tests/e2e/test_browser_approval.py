@@ -1,0 +1,88 @@
+"""The approval and Retry as a person does them: in a real browser, in the Prefect UI, on a real stack."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lockgate.core.ledger import Event
+from tests.browser import NAMES, Browser, installed
+from tests.e2e.stack import Stack
+from tests.e2e.test_retry import without_signing_key
+
+pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    program = installed()
+    if program is None:
+        pytest.skip(f"NOT TESTED: the Prefect UI's form and Retry. No browser here; install one of {', '.join(NAMES)}")
+    with Browser(program, tmp_path / "profile") as started:
+        yield started
+
+
+def run_page(stack: Stack, run: str) -> str:
+    return f"{stack.settings.url('prefect')}/runs/flow-run/{run}"
+
+
+def test_an_approver_who_forgets_the_checklist_is_asked_again_with_the_reason_and_then_promotes(
+    stack: Stack, browser: Browser
+) -> None:
+    stack.land("toy-form")
+    asked = stack.await_question("toy-form-0001")
+    run = str(asked.payload["run"])
+
+    browser.open(run_page(stack, run))
+    browser.click("Resume")
+    browser.see("toy-form-0001 asks to take over production")
+    browser.see("Read the dossier")
+    browser.choose("approve")
+    browser.fill("Approver", "ada")
+    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=5).since
+    browser.click("Submit")
+    stack.prefect.wait(run, lambda state: state.name == "Suspended" and state.since > since, within_s=60)
+    assert stack.rows("toy-form", Event.APPROVAL_GIVEN) == ()
+
+    browser.open(run_page(stack, run))
+    browser.click("Resume")
+    browser.see("Your last answer did not count")
+    browser.see("I read the dossier")
+    browser.choose("approve")
+    browser.fill("Approver", "ada")
+    browser.fill("Reason", "the dossier is convincing")
+    browser.press_field("I read the dossier")
+    browser.press_field("I know how to roll back")
+    browser.click("Submit")
+    browser.see("Promoted", within_s=120)
+
+    given = stack.rows("toy-form", Event.APPROVAL_GIVEN)[0]
+    assert (given.actor, given.payload["reason"]) == ("ada", "the dossier is convincing")
+    assert given.payload["checklist"] == ["I read the dossier", "I know how to roll back"]
+    assert stack.await_end("toy-form-0001").payload["outcome"] == "promoted"
+    assert stack.ask("toy-form").headers["x-lockgate-release-digest"] == stack.state("toy-form").champion
+    stack.check("toy-form")
+
+
+def test_the_retry_button_reruns_the_stage_that_failed_and_none_before_it(stack: Stack, browser: Browser) -> None:
+    with without_signing_key(stack):
+        stack.land("toy-press")
+        opened = stack.await_open("toy-press", after=0)
+        run = str(opened.payload["run"])
+        failed = stack.await_end(str(opened.release))
+        stack.await_state(run, "Failed")
+        browser.open(run_page(stack, run))
+        browser.see("signing key")
+
+    browser.click("Retry")
+    browser.click("Retry", kinds=".p-modal__footer button")
+    browser.see("Promoted", within_s=120)
+
+    ended = stack.await_end(str(opened.release), after=failed.seq)
+    assert ended.payload["outcome"] == "promoted"
+    judged = Counter(str(row.payload["gate"]) for row in stack.rows("toy-press", Event.VERDICT))
+    assert set(judged.values()) == {1}, f"a stage was measured twice: {judged}"
+    stack.check("toy-press")
