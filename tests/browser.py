@@ -58,7 +58,7 @@ _FIELD = """
   const label = [...document.querySelectorAll('label')].find((e) => e.innerText.trim().startsWith(text));
   if (!label) return null;
   let field = label.parentElement;
-  const control = () => [...field.querySelectorAll('textarea, input, select, [role=switch], .p-toggle, .p-select')]
+  const control = () => [...field.querySelectorAll('textarea, input, select, [role=switch]')]
     .find((e) => !label.contains(e) && e.getBoundingClientRect().width > 0);
   while (field && !control()) field = field.parentElement;
   if (!field) return null;
@@ -197,7 +197,8 @@ class Browser:
             if value:
                 return value
             time.sleep(_LOOK_S)
-        shown = self.text()[:2000]
+        shown = self.text()
+        shown = shown if len(shown) < 3000 else f"{shown[:1000]}\n[...]\n{shown[-2000:]}"  # a dialog stands last
         raise AssertionError(f"{what or expression} did not appear within {within_s:.0f} s; the page says:\n{shown}")
 
     def evaluate(self, expression: str) -> Any:

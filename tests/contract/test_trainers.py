@@ -47,7 +47,6 @@ ESTIMATORS = [
 ]
 OBJECTIVES = (
     "reg:absoluteerror",
-    "reg:pseudohubererror",
     "reg:squaredlogerror",
     "count:poisson",
     "reg:gamma",

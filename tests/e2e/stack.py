@@ -253,7 +253,7 @@ class Stack:
         for environment in ("production", "staging"):
             served = state.serving.get(environment)
             told = self.services.target(environment).serving(ModelName(model))
-            assert told["champion"] == (served.bundle if served else None), f"{environment} routes {told}"
+            assert told.get("champion") == (served.bundle if served else None), f"{environment} routes {told}"
 
     def strays(self) -> list[str]:
         """Return processes of this stack that no plan names and no flow run needs."""

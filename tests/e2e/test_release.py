@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lockgate.core.ids import ModelName
 from lockgate.core.ledger import Event
 from tests.e2e.stack import Stack, polling
 
@@ -58,3 +59,35 @@ def test_the_record_of_it_holds_when_it_is_recomputed(stack: Stack) -> None:
     said = stack.cli("verify", "--model", "toy", "--json")
     assert (said.code, said.json["findings"]) == (0, [])
     assert said.json["rows"] == len(stack.rows("toy"))
+
+
+@pytest.mark.usefixtures("first")
+def test_a_wrong_file_in_the_landing_folder_ends_in_a_blocked_run_and_production_answers_on(stack: Stack) -> None:
+    champion, seen = stack.state("toy").champion, stack.last_seq("toy")
+    with polling(stack, "toy") as production:
+        (stack.settings.landing(ModelName("toy")) / "broken.parquet").write_bytes(b"PAR1 and then nothing")
+        opened = stack.await_open("toy", after=seen)
+        ended = stack.await_end(str(opened.release))
+        assert (ended.payload["outcome"], ended.payload["gate"]) == ("blocked", "schema")
+        assert stack.await_state(str(opened.payload["run"]), "Blocked", "Failed", "Crashed") == "Blocked"
+    assert (stack.settings.quarantine(ModelName("toy")) / "broken.parquet.reason.txt").is_file()
+    assert (production.failures, set(production.answers)) == ([], {champion})
+
+
+@pytest.mark.usefixtures("first")
+def test_a_bundle_with_one_flipped_byte_is_refused_by_production_and_the_champion_stays(stack: Stack) -> None:
+    champion, seen = stack.state("toy").champion, stack.last_seq("toy")
+    with polling(stack, "toy") as production:
+        stack.land("toy")
+        release = str(stack.await_open("toy", after=seen).release)
+        asked = stack.await_question(release)
+        graph = stack.settings.bundles / str(asked.payload["bundle"]) / "model.onnx"
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 1
+        graph.write_bytes(content)
+        said = stack.approve(release, "--wait", "--json")
+    assert (said.code, said.json["outcome"]) == (3, "rolled_back"), said
+    assert (production.failures, set(production.answers)) == ([], {champion})
+    assert stack.state("toy").champion == champion
+    stack.check("toy")
+    assert stack.cli("verify", release).code == 1, "the record names a bundle whose bytes are others now"

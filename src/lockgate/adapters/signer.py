@@ -23,12 +23,18 @@ def ensure_keys(settings: Settings) -> None:
     """Make the signing key and its public half if there are none; two processes at once make one pair.
 
     Raises:
-        ConfigError: A private key is there that cannot be read, or is of another kind.
+        ConfigError: A private key is there that cannot be read, or is of another kind; or it is gone, and servers
+            trust the public half that is still there.
         TransientError: The disk is full.
     """
     folder = settings.signing_key.parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not settings.signing_key.exists():
+        if settings.public_key.exists():
+            raise ConfigError(
+                f"the signing key {settings.signing_key} is gone, and servers trust {settings.public_key}: put the key "
+                "back. To sign with a new pair, move the public half away too; bundles signed before are then refused"
+            )
         made = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

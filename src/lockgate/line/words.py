@@ -77,12 +77,13 @@ def gate_line(report: GateReport) -> str:
     measured = [check for check in required if check.verdict is not Verdict.NOT_APPLICABLE]
     if report.verdict is not Verdict.PASS or not measured:
         return f"{line}: {_cell(report.reason)}"
+    made = "1 check" if len(required) == 1 else f"{len(required)} checks"
     near = [(check.interval is None, slack, check) for check in measured if 0 < (slack := _slack(check)) < _FAR]
     if not near:
-        return f"{line}: {len(required)} checks"
+        return f"{line}: {made}"
     check = min(near, key=lambda each: each[:2])[2]
     closest = f"{check.name}{_where(check)} {quantity(check.observed, check.unit)} ({_threshold(check)})"
-    return f"{line}: {len(required)} checks; closest {closest}"
+    return f"{line}: {made}; closest {closest}"
 
 
 def concerns(reports: Iterable[GateReport]) -> tuple[str, ...]:

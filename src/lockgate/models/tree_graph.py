@@ -26,7 +26,7 @@ from lockgate.errors import BadInput
 from lockgate.models.trainer import IR_VERSION, MISSING, OPSETS
 
 _EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
-_IDENTITY = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:squaredlogerror")
+_IDENTITY = ("reg:squarederror", "reg:absoluteerror", "reg:squaredlogerror")
 
 
 def build_graph(booster: Any, categories: Sequence[Sequence[str]], spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - XGBoost has no types
