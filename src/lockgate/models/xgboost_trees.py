@@ -38,7 +38,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "colsample_bynode": 0.6,
 }
 # reg:pseudohubererror is left out: its starting value is a Newton step that may land anywhere (122,249 for labels near
-# 50, in XGBoost 3.2 and 3.4), and its answers are then beyond what float32 can compare. reg:absoluteerror is robust too.
+# 50, in XGBoost 3.2 and 3.4), and its answers are then beyond float32. reg:absoluteerror is robust too.
 _OBJECTIVES = {
     TaskKind.BINARY: ("binary:logistic",),
     TaskKind.MULTICLASS: ("multi:softprob",),
