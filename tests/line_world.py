@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from lockgate.adapters.signer import ensure_keys
+from lockgate.adapters.sql_ledger import SqlLedger
 from lockgate.bootstrap import Services, services
 from lockgate.core.ids import ModelName, Stage
 from lockgate.core.ledger import Event, LedgerRow, ModelState
@@ -65,8 +66,15 @@ class LineWorld:
 
     def renew(self) -> None:
         """Forget what this process has read, as a new process would."""
+        self.close()
         services.cache_clear()
         vars(services())["runs"] = self.runs
+
+    def close(self) -> None:
+        """Close the ledger, if it was opened."""
+        ledger = vars(self.services).get("ledger")
+        if isinstance(ledger, SqlLedger):
+            ledger.close()
 
     def frame(self, frame: pd.DataFrame, name: str = "rows.parquet") -> Path:
         """Write rows to a file that is not landed yet."""
@@ -128,10 +136,12 @@ def line_world(root: Path) -> Iterator[LineWorld]:
     before = {name: os.environ.get(name) for name in (*ours, _RUN)}
     os.environ.update(ours)
     try:
+        services.cache_clear()
         world = LineWorld(root)
         world.renew()
         ensure_keys(world.services.settings)
         yield world
+        world.close()
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)

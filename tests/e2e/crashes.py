@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lockgate.core.ledger import Event, LedgerRow
-from tests.e2e.stack import Poller, Stack, polling
+from tests.e2e.polling import Poller, polling
+from tests.e2e.stack import Stack
 
 MODEL = "toy-crash"
 
@@ -27,7 +29,7 @@ class Moment:
     """
 
     event: Event
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     later_s: float = 0.6
 
 

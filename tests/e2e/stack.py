@@ -7,12 +7,10 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,10 +26,10 @@ from lockgate.adapters.processes import Identity, marked
 from lockgate.adapters.stack_control import current
 from lockgate.adapters.stack_state import ProcessState, Running
 from lockgate.bootstrap import Services
-from lockgate.config import PORTS, Settings, load_settings
+from lockgate.config import Settings
 from lockgate.core.ids import ModelName
 from lockgate.core.ledger import Event, LedgerRow, ModelState, broken_at
-from tests.e2e.toy_project import FIRST_DAYS, make_project, rows
+from tests.e2e.toy_project import FIRST_DAYS, rows
 
 T = TypeVar("T")
 LOOK_S = 0.1
@@ -66,6 +64,11 @@ class Stack:
     def __post_init__(self) -> None:
         self.services = Services(self.settings)
         self.prefect = PrefectApi(self.settings.prefect_api, within_s=60, absent_s=60)
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        self.prefect.__exit__(None, None, None)
+        self.services.ledger.close()
 
     # -- as a person ---------------------------------------------------------------------------------------------------
 
@@ -252,7 +255,8 @@ class Stack:
         assert state.pending == {}
         for environment in ("production", "staging"):
             served = state.serving.get(environment)
-            told = self.services.target(environment).serving(ModelName(model))
+            with contextlib.closing(self.services.target(environment)) as target:
+                told = target.serving(ModelName(model))
             assert told.get("champion") == (served.bundle if served else None), f"{environment} routes {told}"
 
     def strays(self) -> list[str]:
@@ -276,79 +280,3 @@ def await_it(look: Callable[[], T | None], within_s: float, what: Callable[[], s
         assert time.monotonic() < deadline, f"not after {within_s:.0f} s: {what()}"
         time.sleep(LOOK_S)
     return found
-
-
-@dataclass
-class Poller:
-    """Asks production again and again, and keeps what it answered."""
-
-    answers: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def polling(stack: Stack, model: str) -> Iterator[Poller]:
-    """Ask production for predictions all through a block, about ten times a second."""
-    seen, stop = Poller(), threading.Event()
-
-    def poll() -> None:
-        while not stop.wait(LOOK_S):
-            try:
-                answer = stack.ask(model)
-            except httpx.HTTPError as failed:
-                seen.failures.append(f"{time.strftime('%H:%M:%S')} {failed!r}")
-                continue
-            if answer.status_code == httpx.codes.OK:
-                seen.answers.append(answer.headers["x-lockgate-release-digest"])
-            else:
-                seen.failures.append(f"{time.strftime('%H:%M:%S')} {answer.status_code} {answer.text[:200]}")
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join(timeout=30)
-
-
-@contextlib.contextmanager
-def running_stack(root: Path) -> Iterator[Stack]:
-    """Bring a stack up for the length of a block; every process of it is gone afterwards."""
-    stack = make_stack(root)
-    try:
-        said = stack.cli("up", within_s=240)
-        assert said.code == 0, said.err
-        yield stack
-    finally:
-        said = stack.cli("down", within_s=180)
-        left = marked(stack_folder(stack.settings))
-        for each in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each.pid, signal.SIGKILL)
-        assert said.code == 0, said.err
-        assert left == (), f"lockgate down left {left}"
-
-
-def make_stack(root: Path) -> Stack:
-    """Make the project, the home and the environment of a stack that is not up yet."""
-    project = make_project(root / "project")
-    given = {"LOCKGATE_HOME": str(root / "home"), "LOCKGATE_PROJECT": str(project), **free_ports()}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOCKGATE_", "PREFECT_"))}
-    paths = os.pathsep.join((str(project / "src"), str(project)))
-    environ = {**kept, **given, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "", "NO_COLOR": "1"}
-    return Stack(load_settings(given), environ, root / "scratch")
-
-
-def free_ports(names: Sequence[str] = tuple(PORTS)) -> dict[str, str]:
-    """Return free ports as the variables that set them."""
-    held = [socket.socket() for _ in names]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return {
-            f"LOCKGATE_{name.upper()}_PORT": str(each.getsockname()[1]) for name, each in zip(names, held, strict=True)
-        }
-    finally:
-        for each in held:
-            each.close()

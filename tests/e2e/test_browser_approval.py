@@ -13,15 +13,22 @@ from tests.browser import NAMES, Browser, installed
 from tests.e2e.stack import Stack
 from tests.e2e.test_retry import without_signing_key
 
-pytestmark = [pytest.mark.e2e, pytest.mark.chromium, pytest.mark.timeout(300)]
+PROGRAM = installed()
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.chromium,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        PROGRAM is None,
+        reason=f"NOT TESTED: the form and Retry in the Prefect UI. No browser here; install one of {', '.join(NAMES)}",
+    ),
+]
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = installed()
-    if program is None:
-        pytest.skip(f"NOT TESTED: the Prefect UI's form and Retry. No browser here; install one of {', '.join(NAMES)}")
-    with Browser(program, tmp_path / "profile") as started:
+    assert PROGRAM is not None
+    with Browser(PROGRAM, tmp_path / "profile") as started:
         yield started
 
 

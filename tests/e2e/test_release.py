@@ -6,7 +6,8 @@ import pytest
 
 from lockgate.core.ids import ModelName
 from lockgate.core.ledger import Event
-from tests.e2e.stack import Stack, polling
+from tests.e2e.polling import polling
+from tests.e2e.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

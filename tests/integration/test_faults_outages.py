@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_at_a_stage_fails_it_and_the_stage_works_when_there_
         so_far = world.release(through=before[stage])
         rows = world.rows()
         filler = fill(world.services.settings.home)
-        with pytest.raises(Exception, match=r"(?i)room|space|disk|full"):
+        with pytest.raises(TransientError, match=r"(?i)room|space|disk|full"):
             run(line_of(MODEL), stage, so_far)
         assert world.rows() == rows
         filler.unlink()

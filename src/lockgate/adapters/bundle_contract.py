@@ -57,6 +57,7 @@ def contract_of(spec: ReleaseSpec, seen: pd.DataFrame, threshold: float | None) 
         ),
         classes=spec.task.classes,
         threshold=threshold if spec.task.kind is TaskKind.BINARY else None,
+        log_inputs=spec.monitoring.log_requests,
         unit=spec.task.unit,
         entity=spec.data.entity,
         graph=graph_form(spec),

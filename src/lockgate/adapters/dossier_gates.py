@@ -91,8 +91,13 @@ def _closest(report: GateReport) -> CheckRow | None:
     """Return the required check to show beside the gate: a statistic before a count, the tightest first."""
     required = [each for each in report.checks if each.required and each.threshold is not None]
     worst = [each for each in required if each.verdict is report.verdict]
-    ranked = sorted(worst, key=lambda each: (each.interval is None, _slack(each), each.name, each.slice))
+    # a count that is at its only good value (0 wrong of 0 allowed) says nothing about how close it was
+    ranked = sorted(worst, key=lambda each: (each.interval is None, _at_its_only_value(each), _slack(each), each.name))
     return _check(ranked[0]) if ranked else None
+
+
+def _at_its_only_value(check: Check) -> bool:
+    return check.direction is Direction.EQUAL or not check.threshold
 
 
 def _slack(check: Check) -> float:

@@ -256,5 +256,5 @@ def _commands(facts: DossierFacts, verdict: str) -> tuple[tuple[str, str], ...]:
         (f"lockgate explain {release}", "why each gate said what it said"),
         (f"lockgate verify {release}", "recompute hashes, signatures and verdicts from the record"),
     )
-    undo = ((f"lockgate rollback {model}", "after promotion: put the previous model back"),)
+    undo = ((f"lockgate rollback {model} --reason '...'", "after promotion: put the previous model back"),)
     return (decide + look + undo) if verdict == Verdict.PASS else look

@@ -28,6 +28,8 @@ def room_for(what: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except TransientError:  # told by whoever is nearer
+        raise
     except Exception as error:
         full = (isinstance(error, OSError) and error.errno in _NO_ROOM) or any(w in str(error) for w in _NO_ROOM_WORDS)
         if not full:

@@ -24,6 +24,7 @@ import lockgate
 from lockgate.adapters import load_plan
 from lockgate.adapters.load_plan import Arm, LoadPlan
 from lockgate.adapters.processes import MARK
+from lockgate.adapters.tether import tethered
 from lockgate.core.load import ECHO, STEADY, Window, histogram_between
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, as_samples
 from lockgate.core.wire import Call
@@ -139,7 +140,7 @@ class LoadTester:
         environment = {**passed, "HOME": str(self._folder), "PYTHONPATH": package, **extra}
         with self._log(name).open("wb") as log:
             process = subprocess.Popen(
-                command,
+                tethered(command),
                 env=environment,
                 cwd=self._folder,  # Locust reads settings from where it stands: there are none here
                 stdin=subprocess.DEVNULL,

@@ -36,6 +36,7 @@ import psutil
 import lockgate
 from lockgate.adapters.http_probe import HttpClient
 from lockgate.adapters.processes import MARK
+from lockgate.adapters.tether import tethered
 from lockgate.config import Settings
 from lockgate.core.ids import Digest, ModelName
 from lockgate.core.wire import Answer, Call
@@ -227,7 +228,7 @@ class Sandbox:
         }
         limits = [str(self._limits.data_bytes), str(self._limits.cpu_s)]
         server = ["-m", "lockgate.serving", *(str(each) for option in options.items() for each in option)]
-        return [sys.executable, "-S", "-c", _LAUNCHER, *limits, *server]
+        return tethered([sys.executable, "-S", "-c", _LAUNCHER, *limits, *server])
 
     @staticmethod
     def _environment(folder: Path) -> Mapping[str, str]:

@@ -181,7 +181,7 @@ def _worker(settings: Settings) -> Process:
         argv=_python("-m", "lockgate.adapters.prefect_worker"),
         env={
             **stack_environment(settings),
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_WORKER_PREFETCH_SECONDS": "5",
         },
         cwd=str(settings.project),

@@ -141,7 +141,9 @@ def _decide(surface: Surface, services: Services, model: ModelName, row: LedgerR
     elif surface.interactive:
         who, decision = person(None), "approve" if ask(surface, "Let it take over production?") else "reject"
     else:
-        surface.say("  no terminal to ask in: approve in the Prefect UI, or with: lockgate approve", "yellow")
+        surface.say(
+            f"  no terminal to ask in: approve in the Prefect UI, or with: lockgate approve {release}", "yellow"
+        )
         return
     reason = "approved in the demo" if decision == "approve" else "rejected in the demo"
     give_answer(services, surface, model, release, answer_form(decision, who, reason, items))

@@ -83,6 +83,7 @@ class ModelContract:
         threshold: Decision threshold on the probability of the positive class; None unless binary.
         unit: Unit of the value for regression, else "1".
         entity: Column whose value keys sticky routing; None when requests carry their own key.
+        log_inputs: Whether the server's prediction log may hold what was asked.
         graph: The inner form.
     """
 
@@ -94,6 +95,7 @@ class ModelContract:
     threshold: float | None
     unit: str = "1"
     entity: str | None = None
+    log_inputs: bool = True
     graph: GraphForm
 
 

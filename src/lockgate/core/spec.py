@@ -247,7 +247,8 @@ class MonitoringSection:
     """What is watched after promotion.
 
     Attributes:
-        log_requests: Whether production logs each request's inputs.
+        log_requests: Whether the prediction log holds each request's inputs; part of the bundle's contract. Without
+            them nothing can be replayed against the next bundle.
     """
 
     log_requests: bool = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lockgate.adapters.durable_files import room_for
 from lockgate.core.gates.registry import GATES, gates_of
 from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
@@ -46,8 +47,10 @@ def run(line: Line, stage: Stage, so_far: Progress) -> Done:
     Raises:
         MeasurementError: A gate could not measure. It is on record as ERROR; raised, because a result that is kept
             would be read back by a Retry instead of measured again.
+        TransientError: Something that the stage needs does not answer, or the disk is full; nothing is on record.
     """
-    measured = RUNNERS[stage](line, so_far)
+    with room_for(f"what {stage.value} writes", line.services.settings.home):
+        measured = RUNNERS[stage](line, so_far)
     reports = _judged(line, stage, measured)
     for report in reports:
         if report.verdict is Verdict.ERROR:

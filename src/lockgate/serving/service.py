@@ -199,7 +199,9 @@ class Service:
 
     def _record(self, prediction: Prediction, columns: Columns, entity: str | None, seconds: float) -> None:
         arm, answer = prediction.arm, prediction.answer
-        name = arm.model.contract.model
+        contract = arm.model.contract
+        name = contract.model
+        logged = self.options.log_inputs and contract.log_inputs
         self.metrics.answered(name, arm.name, answer.rows, answer.flags, seconds)
         self.log.append(
             Record(
@@ -210,7 +212,7 @@ class Service:
                 arm.name,
                 entity,
                 answer.rows,
-                columns if self.options.log_inputs else None,
+                columns if logged else None,
                 answer.outputs,
                 answer.flags,
                 int(seconds * 1e6),

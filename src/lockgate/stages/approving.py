@@ -118,6 +118,8 @@ def refuse_answer(question: Question, answer: Answer) -> None:
     if question.approvers and answer.approver not in question.approvers:
         raise BadInput(f"{answer.approver!r} may not decide; approvers: {', '.join(question.approvers)}")
     if answer.decision == "reject":
+        if not answer.reason.strip():
+            raise BadInput("a rejection needs a reason; it is what the model's owner works from")
         return
     if answer.decision != "approve":
         raise BadInput(f"decision is {answer.decision!r}; allowed: approve, reject")

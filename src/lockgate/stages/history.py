@@ -167,7 +167,7 @@ def _next(status: str, release: ReleaseId, model: str) -> str:
         "running": "lockgate status",
         Outcome.PROMOTED.value: f"lockgate status; to undo it: lockgate rollback --model {model} --reason '...'",
         Outcome.BLOCKED.value: f"mend what the gate names, then {again}",
-        Outcome.INCONCLUSIVE.value: f"land more data: lockgate land FILE --model {model}",
+        Outcome.INCONCLUSIVE.value: f"land what was too little (lockgate land FILE --model {model}), or {again}",
         Outcome.FAILED.value: f"press Retry on its run in the Prefect UI, or {again}",
         Outcome.ROLLED_BACK.value: f"lockgate history {model}, then {again}",
     }.get(status, again)

@@ -129,6 +129,7 @@ def test_an_approval_is_void_when_what_was_seen_is_not_what_would_ship(what: str
         ({"four_eyes": True}, replace(YES, approver="ada"), "somebody else approves"),
         ({}, replace(YES, checklist=()), "checklist is not confirmed"),
         ({}, replace(YES, decision="maybe"), "allowed: approve, reject"),
+        ({}, replace(YES, decision="reject", reason=" "), "a rejection needs a reason"),
     ],
 )
 def test_an_answer_that_does_not_count_says_why(changes: dict[str, Any], answer: Answer, says: str) -> None:

@@ -1,0 +1,59 @@
+"""Putting a stack of the tests' own up, and every process of it down again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lockgate.adapters.local_stack import stack_folder
+from lockgate.adapters.processes import marked
+from lockgate.config import PORTS, load_settings
+from tests.e2e.stack import Stack
+from tests.e2e.toy_project import make_project
+
+
+@contextlib.contextmanager
+def running_stack(root: Path) -> Iterator[Stack]:
+    """Bring a stack up for the length of a block; every process of it is gone afterwards."""
+    stack = make_stack(root)
+    try:
+        said = stack.cli("up", within_s=240)
+        assert said.code == 0, said.err
+        yield stack
+    finally:
+        stack.close()
+        said = stack.cli("down", within_s=180)
+        left = marked(stack_folder(stack.settings))
+        for each in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGKILL)
+        assert said.code == 0, said.err
+        assert left == (), f"lockgate down left {left}"
+
+
+def make_stack(root: Path) -> Stack:
+    """Make the project, the home and the environment of a stack that is not up yet."""
+    project = make_project(root / "project")
+    given = {"LOCKGATE_HOME": str(root / "home"), "LOCKGATE_PROJECT": str(project), **free_ports()}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOCKGATE_", "PREFECT_"))}
+    paths = os.pathsep.join((str(project / "src"), str(project)))
+    environ = {**kept, **given, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "", "NO_COLOR": "1"}
+    return Stack(load_settings(given), environ, root / "scratch")
+
+
+def free_ports(names: Sequence[str] = tuple(PORTS)) -> dict[str, str]:
+    """Return free ports as the variables that set them."""
+    held = [socket.socket() for _ in names]
+    try:
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return {
+            f"LOCKGATE_{name.upper()}_PORT": str(each.getsockname()[1]) for name, each in zip(names, held, strict=True)
+        }
+    finally:
+        for each in held:
+            each.close()
