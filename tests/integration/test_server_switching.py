@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.bundles import golden, make_keys, sign
+from lockgate.core.ids import canonical_json
+from tests.bundles import contract, golden, make_keys, sign
 from tests.server_process import ROW, Server, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -213,6 +215,14 @@ def test_log_rows_that_were_written_survive_kill_9(world: World) -> None:
 def test_inputs_can_be_left_out_of_the_log(world: World) -> None:
     with serving(world, "--no-log-inputs") as server:
         server.route(1, world.bundle())
+        server.ask()
+    assert [row["inputs"] for row in log_lines(world)] == [None]
+
+
+def test_a_bundle_may_forbid_that_its_inputs_are_logged(world: World) -> None:
+    private = canonical_json(replace(contract(), log_inputs=False))
+    with serving(world) as server:
+        server.route(1, world.bundle(parts={"contract.json": private}))
         server.ask()
     assert [row["inputs"] for row in log_lines(world)] == [None]
 
