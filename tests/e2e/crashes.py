@@ -51,7 +51,7 @@ STAGES: Mapping[str, Moment] = {
     "promote": Moment(event=Event.APPROVAL_GIVEN, later_s=1.0),
 }
 """Each stage, and the moment at which it works."""
-SWITCHING = Moment(event=Event.TRAFFIC_INTENDED, facts={"environment": "production"}, later_s=0.0)
+APPROVED = Moment(event=Event.APPROVAL_GIVEN, later_s=0.0)
 
 
 @dataclass(kw_only=True)

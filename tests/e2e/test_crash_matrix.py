@@ -7,13 +7,14 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from lockgate.core.ledger import Event, LedgerRow
-from tests.e2e.crashes import MODEL, STAGES, SWITCHING, Crash, Moment, crash
+from tests.e2e.crashes import APPROVED, MODEL, STAGES, Crash, Moment, crash
 from tests.e2e.stack import Stack, await_it
 from tests.e2e.toy_project import CHECKOUT
 
@@ -28,13 +29,34 @@ def flow_process(stack: Stack, opened: LedgerRow) -> None:
 
 
 def rollout_process(stack: Stack, opened: LedgerRow) -> None:
-    """The process that switches production."""
-    runs = stack.prefect.flow_runs({"flows": {"name": {"any_": ["roll-out-model"]}}}, limit=5)
-    mine = [run for run in runs if run["parameters"]["release"] == opened.release]
-    processes = [process for run in mine for process in stack.processes_of(str(run["id"]))]
-    assert processes, "the rollout was over before it could be killed"
-    for process in processes:
-        os.kill(process.pid, signal.SIGKILL)
+    """The process that switches production, between its intent and its proof."""
+    with half_switched(stack, opened):
+        runs = stack.prefect.flow_runs({"flows": {"name": {"any_": ["roll-out-model"]}}}, limit=5)
+        mine = [run for run in runs if run["parameters"]["release"] == opened.release]
+        processes = [process for run in mine for process in stack.processes_of(str(run["id"]))]
+        assert processes, "the rollout was over before it could be killed"
+        for process in processes:
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def production_server(stack: Stack, opened: LedgerRow) -> None:
+    """The production server, between the intent to switch it and the proof."""
+    with half_switched(stack, opened):
+        before = stack.kill("production")
+    stack.await_back(before)
+
+
+@contextmanager
+def half_switched(stack: Stack, opened: LedgerRow) -> Iterator[None]:
+    """Hold production still, so that a switch is begun and not proved, for the length of a block."""
+    production: Any = stack.part("production").identity
+    os.kill(production.pid, signal.SIGSTOP)
+    try:
+        stack.await_row(MODEL, Event.TRAFFIC_INTENDED, after=opened.seq, within_s=60, environment="production")
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(production.pid, signal.SIGCONT)
 
 
 def part(name: str) -> Kill:
@@ -63,7 +85,7 @@ def mlflow_for_a_minute(stack: Stack, _: LedgerRow) -> None:
 
 CASES: dict[str, tuple[Moment, Kill]] = {
     **{f"flow process during {stage}": (moment, flow_process) for stage, moment in STAGES.items()},
-    "rollout process during the switch": (SWITCHING, rollout_process),
+    "rollout process during the switch": (APPROVED, rollout_process),
     "worker during train_model": (STAGES["train_model"], part("worker")),
     "worker during promote": (STAGES["promote"], part("worker")),
     "worker and flow process during stress_test": (STAGES["stress_test"], worker_and_flow),
@@ -74,7 +96,7 @@ CASES: dict[str, tuple[Moment, Kill]] = {
     "staging server during deploy_staging": (STAGES["deploy_staging"], part("staging")),
     "watcher during train_model": (STAGES["train_model"], part("watcher")),
     "production server during stress_test": (STAGES["stress_test"], part("production")),
-    "production server during the switch": (SWITCHING, part("production")),
+    "production server during the switch": (APPROVED, production_server),
 }
 
 

@@ -207,6 +207,7 @@ def project(rows: Iterable[LedgerRow]) -> ModelState:
     outcomes: dict[ReleaseId, Outcome] = {}
     ingested: set[str] = set()
     opened: OpenRelease | None = None
+    left: dict[ReleaseId, OpenRelease] = {}  # how each release stood when it ended: a Retry takes it up from there
     releases = 0
     for row in rows:
         if row.event is Event.RELEASE_OPENED:
@@ -217,7 +218,9 @@ def project(rows: Iterable[LedgerRow]) -> ModelState:
             outcomes[row.release] = Outcome(str(row.payload["outcome"]))
         if row.event is Event.RELEASE_RESUMED and row.release is not None:
             outcomes.pop(row.release, None)
-        opened = _follow_release(opened, row)
+        if opened is not None:
+            left[opened.release] = opened
+        opened = _follow_release(opened, row, left)
         _follow_traffic(row, serving, previous, pending)
     return ModelState(
         serving=serving,
@@ -231,11 +234,11 @@ def project(rows: Iterable[LedgerRow]) -> ModelState:
 
 
 def _follow_release(  # noqa: PLR0911 - one return an event
-    opened: OpenRelease | None, row: LedgerRow
+    opened: OpenRelease | None, row: LedgerRow, left: Mapping[ReleaseId, OpenRelease]
 ) -> OpenRelease | None:
     if row.event in (Event.RELEASE_OPENED, Event.RELEASE_RESUMED) and row.release is not None:
-        if opened is not None and opened.release == row.release:
-            return replace(opened, run=str(row.payload["run"]))
+        if row.release in left:
+            return replace(left[row.release], run=str(row.payload["run"]))
         return OpenRelease(release=row.release, run=str(row.payload["run"]), opened_at=row.at)
     if opened is None or row.release != opened.release:
         return opened
