@@ -15,6 +15,7 @@ from lockgate.errors import TransientError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM_WORDS = ("No space left on device", "os error 28", "File too large", "os error 27", "Disk quota exceeded")
+_TOLD = "no room for"
 
 
 @contextmanager
@@ -28,14 +29,13 @@ def room_for(what: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except TransientError:  # told by whoever is nearer
-        raise
     except Exception as error:
+        told = str(error).startswith(_TOLD)  # by whoever is nearer
         full = (isinstance(error, OSError) and error.errno in _NO_ROOM) or any(w in str(error) for w in _NO_ROOM_WORDS)
-        if not full:
+        if told or not full:
             raise
         raise TransientError(
-            f"no room for {what} in {folder}: {error}; nothing was changed. Free space there, then try again",
+            f"{_TOLD} {what} in {folder}: {error}; nothing was changed. Free space there, then try again",
             folder=str(folder),
         ) from error
 
