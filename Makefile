@@ -39,7 +39,7 @@ check: $(STAMP)  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 test: $(STAMP)  ## Every test but the long matrices
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" --durations=15
 
 soak: $(STAMP)  ## The long matrices; results go to docs/results/
 	$(BIN)/python -m pytest -m soak

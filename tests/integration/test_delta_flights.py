@@ -56,7 +56,10 @@ def reports(spec: ReleaseSpec, measured: Mapping[str, Mapping[str, Json]]) -> di
     return {g.name: g.judge(evidence(g, measured[g.name]), spec.gates[g.name]) for g in GATES}
 
 
-@pytest.mark.parametrize("name", SPECS)
+# The other two go through the same gates, and more, in test_flight_models.
+@pytest.mark.parametrize(
+    "name", [name if name == "flight-delays" else pytest.param(name, marks=pytest.mark.soak) for name in SPECS]
+)
 def test_january_and_february_raise_no_false_alarm_and_march_none_against_them(
     tmp_path: Path, months: dict[str, Path], name: str
 ) -> None:

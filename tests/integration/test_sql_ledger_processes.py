@@ -79,8 +79,8 @@ def test_a_writer_killed_while_appending_leaves_a_whole_chain_with_every_row_it_
         for _ in range(10 + 7 * killed):
             promised = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()  # not communicate(): it would pass over what readline() has read ahead
-        process.wait(timeout=30)
+        with process:
+            rest = process.stdout.read()  # not communicate(): it would pass over what readline() has read ahead
         promised = max([promised, *(int(line) for line in rest.split())])
         rows = ledger.rows(MODEL)
         assert broken_at(rows) is None
