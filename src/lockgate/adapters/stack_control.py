@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,6 +105,9 @@ def _start(folder: Path, plan: Plan) -> None:
         if started.poll() is not None:
             raise NotRunning(f"the supervisor ended at once; its last words:\n{log.tail(15)}", log=str(log.path))
         time.sleep(_LOOK_EVERY_S)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it is meant to outlive us
+        del started
 
 
 def _other_plan(folder: Path, plan: Plan) -> BadInput:
