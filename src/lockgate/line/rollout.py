@@ -10,7 +10,9 @@ from lockgate.core.progress import Progress
 from lockgate.core.verdict import GateReport
 from lockgate.errors import ApprovalVoid, LockgateError, NotBlessed, TransientError
 from lockgate.line.model_line import Line
+from lockgate.ports import RunState
 from lockgate.stages import promote as promoting
+from lockgate.stages.reaping import NEVER_STARTED
 from lockgate.stages.recording import blessing_of, reports_of
 from lockgate.stages.releasing import note_promotion, opened_row
 from lockgate.stages.rollback import roll_back as go_back
@@ -34,18 +36,31 @@ def hand_over(line: Line, so_far: Progress) -> Progress:
         TransientError: The rollout did not end in time, or is half done; asked again, it is looked at again.
         NotRunning: The orchestrator is away.
     """
-    runs, within_s = line.services.runs, line.spec.rollout.timeout_s + _SLACK_S
     parameters: dict[str, Json] = {"model": line.model, "release": so_far.release}
     for attempt in range(1, _ATTEMPTS + 1):
         key = f"roll-out {so_far.release}" if attempt == 1 else f"roll-out {so_far.release}, attempt {attempt}"
-        run = runs.start_run(ROLLOUT, parameters, idempotency_key=key)
-        state = runs.wait(run, lambda state: state.ended, within_s=within_s)
+        run = line.services.runs.start_run(ROLLOUT, parameters, idempotency_key=key)
+        state = _follow(line, run)
         if state.type != "CRASHED":
             break
     pending = line.ledger.state(line.model).pending.get("production")
     if pending is not None and pending.release == so_far.release:
         raise TransientError(f"rollout run {run} of {so_far.release} ended {state.name} and left it half done", run=run)
     return _outcome(line, so_far, run, f"{state.type} {state.name}")
+
+
+def _follow(line: Line, run: str) -> RunState:
+    """Wait until a rollout's run has ended; one that a worker took and never started is ended here, as crashed."""
+    runs, clock = line.services.runs, line.services.clock
+
+    def over(state: RunState) -> bool:
+        return state.ended or (state.type == "PENDING" and clock.now() - state.since > NEVER_STARTED)
+
+    state = runs.wait(run, over, within_s=line.spec.rollout.timeout_s + _SLACK_S)
+    if state.ended:
+        return state
+    runs.end(run, type="CRASHED", name="Crashed", message="its worker died before it started; another is started")
+    return replace(state, type="CRASHED", name="Crashed")
 
 
 def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:

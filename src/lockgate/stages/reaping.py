@@ -1,7 +1,7 @@
 """The reaper: ends approvals that are overdue and runs whose process is gone, and says both in the ledger.
 
 It acts only on what it can prove: an expiry that passed, a run in an end state, a process id of this machine that no
-longer lives. A run on another machine is left to the orchestrator.
+longer lives, a run that was taken by a worker and never began. A run on another machine is left to the orchestrator.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.ledger import Event, LedgerRow, OpenRelease, Outcome
 from lockgate.core.spec import ReleaseSpec
-from lockgate.ports import Clock, FlowRuns, Ledger, Notifier
+from lockgate.ports import Clock, FlowRuns, Ledger, Notifier, RunState
 from lockgate.stages.approving import tell
 from lockgate.stages.releasing import end_release
 
 _SETTLING = timedelta(seconds=60)
 """A resumed run is RUNNING before its new process has signed in to the ledger; ours: ten times a slow start."""
+NEVER_STARTED = timedelta(seconds=60)
+"""A run that a worker took (PENDING) and that does not run after this long died with its worker; ours, as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +56,26 @@ def reap(  # noqa: PLR0913 - five ports and one question
     if held is None:
         return None
     run = runs.state(held.run)
-    settled = run is not None and clock.now() - run.since > _SETTLING
-    if run is not None and run.type == "RUNNING" and settled and lives(_process(ledger, spec, held)) is False:
-        reason = "the process that ran it is gone; press Retry in the Prefect UI, or start a new release"
+    died = _death(run, clock.now(), lambda: lives(_process(ledger, spec, held)))
+    if died is not None:
+        reason = f"{died}; press Retry in the Prefect UI, or start a new release"
         runs.end(held.run, type="CRASHED", name="Crashed", message=reason)
         return _end(ledger, spec, held, Outcome.FAILED, reason)
     if run is not None and run.ended:
         return _end(ledger, spec, held, Outcome.FAILED, f"its run ended as {run.name}; Retry it, or start a new one")
     if held.waiting and held.expires_at is not None:
         return _watch_expiry(ledger, runs, notifier, spec, held, clock.now(), held.expires_at)
+    return None
+
+
+def _death(run: RunState | None, now: datetime, lives: Callable[[], bool | None]) -> str | None:
+    """Say how a run died that the orchestrator takes for a living one; None when nothing proves that it did."""
+    if run is None:
+        return None
+    if run.type == "RUNNING" and now - run.since > _SETTLING and lives() is False:
+        return "the process that ran it is gone"
+    if run.type == "PENDING" and now - run.since > NEVER_STARTED:
+        return "its worker took it and died before it ran"
     return None
 
 

@@ -79,6 +79,7 @@ class FakeRollouts:
 
     ends: list[tuple[str, Callable[[], object]]]
     keys: list[str] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
 
     def start_run(self, deployment: str, parameters: Mapping[str, Json], *, idempotency_key: str) -> str:
         assert (deployment, parameters["release"]) == ("roll-out-model/production", RELEASE)
@@ -93,6 +94,9 @@ class FakeRollouts:
         state = RunState(type=type_, name=type_.title(), since=LONG_AGO)
         assert until(state)
         return state
+
+    def end(self, run: str, *, type: str, name: str, message: str) -> None:  # noqa: A002, ARG002 - the port's words
+        self.ended.append((run, type))
 
 
 def line(tmp_path: Path, ledger: FakeLedger, rollouts: FakeRollouts) -> Line:
@@ -111,6 +115,15 @@ def test_a_rollout_that_crashed_is_started_again_and_finishes(tmp_path: Path, le
     ended = hand_over(line(tmp_path, ledger, rollouts), so_far())
     assert ended.ended is Outcome.PROMOTED
     assert len(rollouts.keys) == 2
+
+
+def test_a_rollout_whose_worker_died_before_it_began_is_ended_and_another_is_started(
+    tmp_path: Path, ledger: FakeLedger
+) -> None:
+    rollouts = FakeRollouts([("PENDING", lambda: None), ("COMPLETED", lambda: promote(ledger))])
+    ended = hand_over(line(tmp_path, ledger, rollouts), so_far())
+    assert ended.ended is Outcome.PROMOTED
+    assert rollouts.ended == [(rollouts.keys[0], "CRASHED")]
 
 
 def test_a_rollout_that_ended_undone_is_not_started_again(tmp_path: Path, ledger: FakeLedger) -> None:

@@ -64,6 +64,16 @@ def test_a_run_that_has_just_begun_again_is_given_time_to_sign_in() -> None:
     assert line.reap(alive=False) is None
 
 
+def test_a_run_that_was_taken_and_never_began_ends_as_crashed_so_that_it_can_be_retried() -> None:
+    line = Line()
+    line.runs.put("run-1", "PENDING", since=line.clock.now())
+    assert line.reap() is None
+    line.clock.advance(61)
+    assert line.reap() is not None
+    assert line.runs.states["run-1"].type == "CRASHED"
+    assert line.outcome is Outcome.FAILED
+
+
 def test_a_process_that_cannot_be_seen_from_here_is_left_to_the_orchestrator() -> None:
     line = Line()
     line.runs.put("run-1", "RUNNING")
