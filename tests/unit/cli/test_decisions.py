@@ -20,7 +20,6 @@ from lockgate.ports import RunState
 MODEL = ModelName("toy")
 RELEASE = ReleaseId("toy-0001")
 RUN = "3f0e7a4e-0000-4000-8000-000000000001"
-NOW = datetime.now(UTC)
 OPENED: dict[str, Json] = {"spec": "s", "code": "c", "run": RUN, "reason": "new data", "started_by": "landing"}
 
 
@@ -32,7 +31,9 @@ class ListLedger:
 
     def add(self, event: Event, payload: Mapping[str, Json]) -> None:
         last = self.kept[-1] if self.kept else None
-        row = next_row(model=MODEL, at=NOW, event=event, release=RELEASE, actor="x", payload=payload, last=last)
+        row = next_row(
+            model=MODEL, at=datetime.now(UTC), event=event, release=RELEASE, actor="x", payload=payload, last=last
+        )
         self.kept.append(row)
 
     def rows(
@@ -61,8 +62,8 @@ class AnsweringRuns:
         self.waited = False
 
     def wait(self, run: str, until: Any, *, within_s: float) -> None:  # noqa: ARG002 - the client's signature
-        assert until(RunState(type="PAUSED", name="Suspended", since=NOW))
-        assert not until(RunState(type="RUNNING", name="Running", since=NOW))
+        assert until(RunState(type="PAUSED", name="Suspended", since=datetime.now(UTC)))
+        assert not until(RunState(type="RUNNING", name="Running", since=datetime.now(UTC)))
         self.waited = True
 
     def resume(self, run: str, form: Mapping[str, Json]) -> None:  # noqa: ARG002 - the client's signature
@@ -78,7 +79,7 @@ class AnsweringRuns:
 def asked(expires_in: timedelta = timedelta(hours=1)) -> ListLedger:
     ledger = ListLedger()
     ledger.add(Event.RELEASE_OPENED, OPENED)
-    ledger.add(Event.APPROVAL_ASKED, {"expires_at": (NOW + expires_in).isoformat(), "run": RUN})
+    ledger.add(Event.APPROVAL_ASKED, {"expires_at": (datetime.now(UTC) + expires_in).isoformat(), "run": RUN})
     return ledger
 
 
@@ -146,7 +147,7 @@ def test_an_answer_that_was_void_says_how_the_release_ended() -> None:
 
 
 def test_an_answer_that_is_asked_for_again_did_not_count() -> None:
-    again = RunState(type="PAUSED", name="Suspended", since=NOW + timedelta(minutes=1))
+    again = RunState(type="PAUSED", name="Suspended", since=datetime.now(UTC) + timedelta(minutes=1))
     with pytest.raises(BadInput, match="does not count"):
         give_answer(services(asked(), AnsweringRuns(state=again)), Surface("approve"), MODEL, RELEASE, {})
 
