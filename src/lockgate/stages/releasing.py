@@ -9,7 +9,7 @@ The ledger holds at most one open release a model. Everything here may run twice
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lockgate.core.ids import Digest, Json, ReleaseId
@@ -201,12 +201,35 @@ def end_release(  # noqa: PLR0913 - an end has this many facts
     A crash between a release's last row and its run's last state calls this twice; the first word stands. A run that
     failed after its rollout was verified did not take the rollout back: such a release ended as promoted.
     """
-    if release in ledger.state(spec.name).outcomes:
-        return None
-    if outcome is Outcome.FAILED and serves(ledger, spec, release):
-        outcome, reason = Outcome.PROMOTED, f"production answers with its bundle; after that, {reason}"
-    payload: dict[str, Json] = {"outcome": outcome.value, "reason": reason, "gate": gate}
-    return ledger.append(spec.name, Event.RELEASE_ENDED, payload, release=release, actor=actor)
+
+    def ending(now: Outcome | None) -> dict[str, Json] | None:
+        if now is not None:
+            return None
+        if outcome is Outcome.FAILED and serves(ledger, spec, release):
+            served = f"production answers with its bundle; after that, {reason}"
+            return {"outcome": Outcome.PROMOTED.value, "reason": served, "gate": None}
+        return {"outcome": outcome.value, "reason": reason, "gate": gate}
+
+    return _append_end(ledger, spec, release, ending, actor)
+
+
+def _append_end(
+    ledger: Ledger,
+    spec: ReleaseSpec,
+    release: ReleaseId,
+    ending: Callable[[Outcome | None], dict[str, Json] | None],
+    actor: str,
+) -> LedgerRow | None:
+    """Write the end that follows from how the release stands, by compare-and-set: hook and reaper come at once."""
+    while True:
+        seen = ledger.last_seq(spec.name)
+        payload = ending(ledger.state(spec.name).outcomes.get(release))
+        if payload is None:
+            return None
+        try:
+            return ledger.append(spec.name, Event.RELEASE_ENDED, payload, release=release, actor=actor, expect_seq=seen)
+        except LedgerConflict:
+            continue
 
 
 def note_promotion(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId, *, actor: str) -> LedgerRow | None:
@@ -214,12 +237,14 @@ def note_promotion(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId, *, act
 
     The rollout is a run of its own, so it outlives the release's: what it verified in production is the later word.
     """
-    failed = ledger.state(spec.name).outcomes.get(release) is Outcome.FAILED
-    if not failed or not serves(ledger, spec, release):
-        return None
-    reason = "its run had failed, its rollout went on and was verified from live answers"
-    payload: dict[str, Json] = {"outcome": Outcome.PROMOTED.value, "reason": reason, "gate": None}
-    return ledger.append(spec.name, Event.RELEASE_ENDED, payload, release=release, actor=actor)
+
+    def ending(now: Outcome | None) -> dict[str, Json] | None:
+        if now is not Outcome.FAILED or not serves(ledger, spec, release):
+            return None
+        reason = "its run had failed, its rollout went on and was verified from live answers"
+        return {"outcome": Outcome.PROMOTED.value, "reason": reason, "gate": None}
+
+    return _append_end(ledger, spec, release, ending, actor)
 
 
 def serves(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId) -> bool:

@@ -55,6 +55,17 @@ def test_a_run_that_crashes_after_its_rollout_was_verified_ended_as_promoted(led
     assert outcome(ledger) is Outcome.PROMOTED
 
 
+def test_of_two_that_end_a_release_at_once_one_writes(ledger: FakeLedger) -> None:
+    def meanwhile(event: Event) -> None:
+        ledger.before_append = None
+        if event is Event.RELEASE_ENDED:
+            end_release(ledger, SPEC, RELEASE, Outcome.FAILED, "Crashed: killed", actor="run hook")
+
+    ledger.before_append = meanwhile
+    assert end_release(ledger, SPEC, RELEASE, Outcome.FAILED, "its run ended as Crashed", actor="reaper") is None
+    assert [row.actor for row in ledger.rows(SPEC.name, events=(Event.RELEASE_ENDED,))] == ["run hook"]
+
+
 def test_a_rollout_that_is_verified_after_its_releases_run_crashed_has_the_later_word(ledger: FakeLedger) -> None:
     end_release(ledger, SPEC, RELEASE, Outcome.FAILED, "Crashed: killed")
     promote(ledger)
