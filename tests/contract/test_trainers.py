@@ -19,7 +19,7 @@ from lockgate.models.checkpoint import nowhere
 from lockgate.models.conversion import PROVED
 from lockgate.models.frames import labelled_rows
 from lockgate.models.native import answers_of, load_native, save_native
-from lockgate.models.trainer import Fitted, graph_form
+from lockgate.models.trainer import Fitted
 from tests.estimators import CLASSIFIERS, REGRESSORS
 from tests.unit.models.rows import CATEGORICAL, NUMERIC, judged, rows, spec_of
 
@@ -62,10 +62,15 @@ def fit(spec: Any) -> Fitted:
     return trainer.fit(parts[0], parts[1], spec, spec.training.parameters, nowhere())
 
 
+def graph_of(spec: Any, native: Any) -> bytes:
+    trainer = trainer_of(spec)
+    return trainer.to_onnx(native, spec, trainer.form(native, spec))
+
+
 def measure(spec: Any, native: Any, graph: bytes) -> dict[str, Any]:
     kind = spec.task.kind
     scorer = NativeScorer(native, kind, NUMERIC, CATEGORICAL)
-    contract = contract_of(spec, rows(200, kind, seed=1), 0.5)
+    contract = contract_of(spec, rows(200, kind, seed=1), 0.5, trainer_of(spec).form(native, spec))
     return measure_parity(
         scorer,
         GraphScorer(graph, contract.graph),
@@ -79,7 +84,7 @@ def measure(spec: Any, native: Any, graph: bytes) -> dict[str, Any]:
 def prove(spec: Any, tmp_path: Any) -> None:
     """Parity on every group, the same graph twice, and the estimator back from disk."""
     native = fit(spec).native
-    graph = trainer_of(spec).to_onnx(native, spec, graph_form(spec))
+    graph = graph_of(spec, native)
     measured = measure(spec, native, graph)
     report = judged(parity.GATE, measured)
     assert report.verdict is Verdict.PASS, report.reason
@@ -88,7 +93,7 @@ def prove(spec: Any, tmp_path: Any) -> None:
     again = load_native(tmp_path / "model.skops", trainer_of(spec).trusted)
     features = labelled_rows(rows(500, spec.task.kind, seed=4, unseen=True), spec).features
     assert np.array_equal(answers_of(again, features, spec.task.kind), answers_of(native, features, spec.task.kind))
-    assert trainer_of(spec).to_onnx(again, spec, graph_form(spec)) == graph
+    assert graph_of(spec, again) == graph
 
 
 def test_every_family_is_under_contract() -> None:
@@ -125,9 +130,9 @@ def test_columns_of_one_kind_alone_convert(family: str, columns: dict[str, Any])
     spec = spec_of(family=family, parameters=SMALL.get(family, {}))
     spec = replace(spec, data=replace(spec.data, **columns))
     native = fit(spec).native
-    contract = contract_of(spec, rows(200), 0.5)
+    contract = contract_of(spec, rows(200), 0.5, trainer_of(spec).form(native, spec))
     scorer = NativeScorer(native, TaskKind.BINARY, spec.data.numeric, spec.data.categorical)
-    graph = GraphScorer(trainer_of(spec).to_onnx(native, spec, graph_form(spec)), contract.graph)
+    graph = GraphScorer(graph_of(spec, native), contract.graph)
     measured = measure_parity(
         scorer,
         graph,
@@ -158,7 +163,7 @@ def test_the_proved_list_holds_nothing_that_is_not_proved_here() -> None:
 @pytest.mark.parametrize(("family", "kind"), FAMILIES)
 def test_the_same_seed_gives_the_same_model(family: str, kind: TaskKind) -> None:
     spec = spec_of(kind, family, parameters=SMALL.get(family, {}))
-    graphs = [trainer_of(spec).to_onnx(fit(spec).native, spec, graph_form(spec)) for _ in range(2)]
+    graphs = [graph_of(spec, fit(spec).native) for _ in range(2)]
     assert graphs[0] == graphs[1]
 
 
@@ -171,7 +176,7 @@ def test_another_seed_gives_another_model() -> None:
     graphs = []
     for seed in (1, 2):
         spec = spec_of(parameters={"n_estimators": 20}, seed=seed)
-        graphs.append(trainer_of(spec).to_onnx(fit(spec).native, spec, graph_form(spec)))
+        graphs.append(graph_of(spec, fit(spec).native))
     assert graphs[0] != graphs[1]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lockgate.core.contract import (
     ColumnType,
+    GraphForm,
     InputColumn,
     ModelContract,
     ProbeRequest,
@@ -23,7 +24,6 @@ from lockgate.core.contract import (
 )
 from lockgate.core.parity import typical_size
 from lockgate.core.spec import ReleaseSpec
-from lockgate.models.trainer import graph_form
 
 Row = dict[str, float | str | None]
 _TYPICAL = 8
@@ -40,13 +40,14 @@ class Answers(Protocol):
         ...
 
 
-def contract_of(spec: ReleaseSpec, seen: pd.DataFrame, threshold: float | None) -> ModelContract:
+def contract_of(spec: ReleaseSpec, seen: pd.DataFrame, threshold: float | None, form: GraphForm) -> ModelContract:
     """Return the contract of a fit.
 
     Args:
         spec: Names the columns, the task and the classes.
         seen: The rows of training and validation; float32 numbers and strings, null for missing.
         threshold: Decision threshold; binary only.
+        form: How its columns map to the graph's tensors.
     """
     return ModelContract(
         model=spec.name,
@@ -57,10 +58,11 @@ def contract_of(spec: ReleaseSpec, seen: pd.DataFrame, threshold: float | None) 
         ),
         classes=spec.task.classes,
         threshold=threshold if spec.task.kind is TaskKind.BINARY else None,
-        log_inputs=spec.monitoring.log_requests,
+        requests=spec.serving.requests,
+        log=spec.serving.log,
         unit=spec.task.unit,
         entity=spec.data.entity,
-        graph=graph_form(spec),
+        graph=form,
     )
 
 

@@ -27,13 +27,14 @@ BUILD_TYPE = "https://github.com/lockgate/lockgate/release-bundle/v1"
 def mlmodel(contract: ModelContract) -> bytes:
     """Return the `MLmodel` by which MLflow's own loader and server take the folder.
 
-    MLflow feeds the graph as it is, so its signature names the graph's tensors, not the wire's columns. Written by
+    MLflow feeds the graph as it is, so its signature names the graph's tensors, not the wire's columns; `coded_columns`
+    tells which value of a string column goes in as which number (its place in the list, NaN for any other). Written by
     hand: MLflow's writer stamps the time and a random id.
     """
     form = contract.graph
     inputs = []
     if form.numeric_input:
-        inputs.append(_tensor(form.numeric_input, "float32", [-1, len(form.numeric_columns)]))
+        inputs.append(_tensor(form.numeric_input, "float32", [-1, len(form.numeric_columns) + len(form.coded)]))
     if form.string_input:
         inputs.append(_tensor(form.string_input, "str", [-1, len(form.string_columns)]))
     shape = [-1, len(contract.classes)] if contract.task == "multiclass" else [-1]
@@ -47,7 +48,11 @@ def mlmodel(contract: ModelContract) -> bytes:
             },
             "python_function": {"data": "model.onnx", "loader_module": "mlflow.onnx"},
         },
-        "metadata": {"numeric_columns": list(form.numeric_columns), "string_columns": list(form.string_columns)},
+        "metadata": {
+            "numeric_columns": list(form.numeric_columns),
+            "coded_columns": {column.name: list(column.values) for column in form.coded},
+            "string_columns": list(form.string_columns),
+        },
         "mlflow_version": version("mlflow"),
         "signature": {
             "inputs": canonical_json(inputs).decode(),

@@ -20,7 +20,7 @@ from lockgate.core.ids import Json
 from lockgate.core.records import read_record
 from lockgate.errors import IntegrityError
 from lockgate.models import TRAINERS
-from lockgate.models.frames import native_frame, numeric_matrix, string_matrix
+from lockgate.models.frames import graph_matrix, native_frame, string_matrix
 from lockgate.models.native import answers_of, load_native
 
 _BATCH_ROWS = 50_000  # ours: bounds the memory of a graph's inner tensors; larger is not faster
@@ -98,7 +98,7 @@ class GraphScorer:
     def _run(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         feeds: dict[str, NDArray[Any]] = {}
         if self._form.numeric_input:
-            feeds[self._form.numeric_input] = numeric_matrix(frame, self._form.numeric_columns)
+            feeds[self._form.numeric_input] = graph_matrix(frame, self._form)
         if self._form.string_input:
             feeds[self._form.string_input] = string_matrix(frame, self._form.string_columns)
         answers: NDArray[np.float32] = self._session.run([self._form.output], feeds)[0]

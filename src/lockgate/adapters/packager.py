@@ -73,8 +73,10 @@ class OnnxPackager:
         parts = [self._datasets.part(snapshot, name, spec.data.features) for name in ("train", "validation")]
         threshold: Any = fit.facts.get("threshold")
         seen = _seen(pd.concat(parts, ignore_index=True), spec)
-        contract = contract_of(spec, seen, None if threshold is None else float(threshold["value"]))
-        graph = trainer_of(spec).to_onnx(native.native, spec, contract.graph)
+        trainer = trainer_of(spec)
+        form = trainer.form(native.native, spec)
+        contract = contract_of(spec, seen, None if threshold is None else float(threshold["value"]), form)
+        graph = trainer.to_onnx(native.native, spec, form)
         return Candidate(fit=fit, snapshot=snapshot, native=native, contract=contract, graph=graph, seen=seen)
 
     def measure(self, spec: ReleaseSpec, candidate: Candidate) -> dict[str, Json]:

@@ -45,7 +45,7 @@ def measure_parity(  # noqa: PLR0913 - two models, the rows, and what is known o
         seed: Draws the rows that are changed.
     """
     form = contract.graph
-    features = holdout[[*form.numeric_columns, *form.string_columns]].reset_index(drop=True)
+    features = holdout[[*form.numeric_columns, *form.categorical]].reset_index(drop=True)
     rows = {
         "holdout": features,
         "boundaries": boundary_rows(features, form, splits, seed),
@@ -64,7 +64,7 @@ def measure_parity(  # noqa: PLR0913 - two models, the rows, and what is known o
         "task": contract.task.value,
         "threshold": contract.threshold,
         "size": size,
-        "columns": {"numeric": len(form.numeric_columns), "categorical": len(form.string_columns)},
+        "columns": {"numeric": len(form.numeric_columns), "categorical": len(form.categorical)},
         "groups": groups,
     }
 

@@ -47,7 +47,7 @@ def boundary_rows(
 
 def missing_rows(frame: pd.DataFrame, form: GraphForm, seed: int) -> pd.DataFrame:
     """Return real rows in which one column is missing, each column in turn, and rows in which all are."""
-    columns = form.numeric_columns + form.string_columns
+    columns = form.numeric_columns + form.categorical
     if frame.empty:
         return frame
     rng = np.random.default_rng(seed)
@@ -66,12 +66,12 @@ def unseen_rows(frame: pd.DataFrame, form: GraphForm, seed: int) -> pd.DataFrame
 
     Among them values of the other columns: a graph that shares one vocabulary would take them for its own.
     """
-    if not form.string_columns or frame.empty:
+    if not form.categorical or frame.empty:
         return frame.iloc[:0]
     rng = np.random.default_rng(seed)
     made = []
-    for name in form.string_columns:
-        others = [str(frame[other].iloc[0]) for other in form.string_columns if other != name]
+    for name in form.categorical:
+        others = [str(frame[other].iloc[0]) for other in form.categorical if other != name]
         values = [*_UNSEEN, *others] * 3
         rows = frame.iloc[rng.integers(len(frame), size=len(values))].copy()
         rows[name] = values

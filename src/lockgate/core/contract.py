@@ -6,8 +6,9 @@ as it can (two matrices: numbers and strings), because that is fastest; `GraphFo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from lockgate.core.ids import Digest, ModelName
 
@@ -48,13 +49,73 @@ class InputColumn:
     maximum: float | None = None
 
 
+class Policy(StrEnum):
+    """What a server does with a value outside the contract."""
+
+    REFUSE = "refuse"
+    CLIP = "clip"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPolicy:
+    """What a server does with a request that does not keep to the contract; whatever is answered is flagged.
+
+    A wrong type, unequal lengths and a number beyond float32 are always refused.
+
+    Attributes:
+        out_of_range: A number outside [minimum, maximum]: flag, clip to the nearer bound, or refuse.
+        unknown_category: A string that training never saw: flag (the model takes it as unseen) or refuse.
+        null: A null in a column that training never saw null: refuse, or flag.
+        missing_column: An input that the request lacks: refuse, or flag and take it as null.
+        extra_column: A column that is no input: refuse, or flag and leave it out.
+    """
+
+    out_of_range: Policy = Policy.FLAG
+    unknown_category: Literal[Policy.REFUSE, Policy.FLAG] = Policy.FLAG
+    null: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
+    missing_column: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
+    extra_column: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPolicy:
+    """What of a request the prediction log may hold.
+
+    Attributes:
+        inputs: Whether it holds inputs at all.
+        hashed: Columns of which only a keyed hash is kept, so that equal values can still be joined.
+        omitted: Columns that are left out.
+    """
+
+    inputs: bool = True
+    hashed: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodedColumn:
+    """A string column that the graph takes as a number.
+
+    Attributes:
+        name: The column.
+        values: Its values in the order of their codes, 0 first; any other value, and null, is NaN. `missing_string`
+            among them keeps its place and is no value.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphForm:
     """How the wire's columns map to the ONNX graph's tensors.
 
     Attributes:
-        numeric_input: Name of the float32 [n, k] input, or None when there are no numeric columns.
-        numeric_columns: Its k columns, in order. A null is NaN.
+        numeric_input: Name of the float32 [n, k + coded] input, or None when there is no such column.
+        numeric_columns: Its first k columns, in order. A null is NaN.
+        coded: The string columns that follow in it as codes; graphs of trees take all strings so, because one tensor
+            of numbers is the fastest form.
         string_input: Name of the string [n, c] input, or None when there are no string columns.
         string_columns: Its c columns, in order. A null is `missing_string`.
         missing_string: What the graph takes for a null string; never a value of the data.
@@ -68,6 +129,12 @@ class GraphForm:
     string_columns: tuple[str, ...]
     missing_string: str
     output: str
+    coded: tuple[CodedColumn, ...] = ()
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """The string columns, however the graph takes them."""
+        return (*self.string_columns, *(column.name for column in self.coded))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +150,8 @@ class ModelContract:
         threshold: Decision threshold on the probability of the positive class; None unless binary.
         unit: Unit of the value for regression, else "1".
         entity: Column whose value keys sticky routing; None when requests carry their own key.
-        log_inputs: Whether the server's prediction log may hold what was asked.
+        requests: What is done with a request that does not keep to this contract.
+        log: What of a request the prediction log may hold.
         graph: The inner form.
     """
 
@@ -95,7 +163,8 @@ class ModelContract:
     threshold: float | None
     unit: str = "1"
     entity: str | None = None
-    log_inputs: bool = True
+    requests: RequestPolicy = field(default_factory=RequestPolicy)
+    log: LogPolicy = field(default_factory=LogPolicy)
     graph: GraphForm
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from lockgate.core.contract import TaskKind
+from lockgate.core.contract import LogPolicy, RequestPolicy, TaskKind
 from lockgate.core.ids import Digest, ModelName, digest_of
 
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -243,15 +243,17 @@ class RolloutSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonitoringSection:
-    """What is watched after promotion.
+class ServingSection:
+    """How the server answers; part of the bundle's contract.
 
     Attributes:
-        log_requests: Whether the prediction log holds each request's inputs; part of the bundle's contract. Without
-            them nothing can be replayed against the next bundle.
+        requests: What is done with a request that does not keep to the contract.
+        log: What of a request the prediction log may hold. Without inputs nothing can be replayed against the next
+            bundle.
     """
 
-    log_requests: bool = True
+    requests: RequestPolicy = field(default_factory=RequestPolicy)
+    log: LogPolicy = field(default_factory=LogPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +298,7 @@ class ReleaseSpec:
         sensitive: Columns whose groups are compared for fairness.
         approval: Who decides.
         rollout: How it takes over.
-        monitoring: What is watched.
+        serving: How the server answers.
         retraining: What starts a release.
         costs: What a wrong decision costs.
     """
@@ -311,7 +313,7 @@ class ReleaseSpec:
     sensitive: tuple[str, ...] = ()
     approval: ApprovalSection = ApprovalSection()
     rollout: RolloutSection = RolloutSection()
-    monitoring: MonitoringSection = MonitoringSection()
+    serving: ServingSection = ServingSection()
     retraining: RetrainingSection = RetrainingSection()
     costs: CostsSection = CostsSection()
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lockgate.core.contract import TaskKind
+from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.labels import class_indices
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
@@ -50,6 +50,19 @@ def numeric_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.fl
         except (TypeError, ValueError) as wrong:
             raise BadInput(f"column {name!r} must hold numbers: {wrong}", column=name) from wrong
     return matrix
+
+
+def graph_matrix(frame: pd.DataFrame, form: GraphForm) -> NDArray[np.float32]:
+    """Return float32 [n, k + coded]: the numbers, then each coded string column as its code, NaN for what has none."""
+    numbers = numeric_matrix(frame, form.numeric_columns)
+    if not form.coded:
+        return numbers
+    strings = string_matrix(frame, [column.name for column in form.coded])
+    codes = np.empty(strings.shape, dtype=np.float32)
+    for at, column in enumerate(form.coded):
+        known = {value: float(code) for code, value in enumerate(column.values) if value != form.missing_string}
+        codes[:, at] = pd.Series(strings[:, at], dtype=object).map(known).to_numpy(dtype=np.float32)
+    return np.hstack([numbers, codes])
 
 
 def string_matrix(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.object_]:

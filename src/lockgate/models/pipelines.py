@@ -14,7 +14,7 @@ from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, ConfigError
 from lockgate.models.parameters import Number, OneOf, check_parameters
-from lockgate.models.trainer import Fitted
+from lockgate.models.trainer import Fitted, raw_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +77,10 @@ class SklearnTrainer:
         unfinished = [str(each.message) for each in said if issubclass(each.category, ConvergenceWarning)]
         notes = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
         return Fitted(native=estimator, converged=not unfinished, notes=notes[:10])
+
+    def form(self, native: Any, spec: ReleaseSpec) -> GraphForm:  # noqa: ANN401, ARG002 - see `Trainer`
+        """See `Trainer.form`: the pipeline's own encoders are part of the graph."""
+        return raw_form(spec)
 
     def to_onnx(self, native: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - see `Trainer`
         """See `Trainer.to_onnx`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lockgate.core.contract import GraphForm
+from lockgate.core.contract import CodedColumn, GraphForm
 from lockgate.core.spec import ReleaseSpec
 
 if TYPE_CHECKING:  # the command line asks families to check parameters; it must not pay for pandas
@@ -70,6 +70,10 @@ class Trainer(Protocol):
         """
         ...
 
+    def form(self, native: Any, spec: ReleaseSpec) -> GraphForm:  # noqa: ANN401 - any estimator
+        """Return how the wire's columns map to the tensors of a fitted estimator's graph."""
+        ...
+
     def to_onnx(self, native: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - any estimator
         """Return the serialized ONNX graph of a fitted estimator, from raw columns; same estimator, same bytes."""
         ...
@@ -79,8 +83,30 @@ class Trainer(Protocol):
         ...
 
 
-def graph_form(spec: ReleaseSpec) -> GraphForm:
-    """Return how the wire's columns of a spec map to the graph's tensors: one matrix of numbers, one of strings."""
+def coded_form(spec: ReleaseSpec, categories: Sequence[Sequence[str]]) -> GraphForm:
+    """Return the form of a graph that takes one matrix: the numbers, then each string column as its code.
+
+    Args:
+        spec: Names the columns.
+        categories: For each string column, its values in the order of their codes.
+    """
+    coded = [
+        CodedColumn(name=name, values=tuple(values))
+        for name, values in zip(spec.data.categorical, categories, strict=True)
+    ]
+    return GraphForm(
+        numeric_input=NUMERIC_INPUT,
+        numeric_columns=spec.data.numeric,
+        string_input=None,
+        string_columns=(),
+        missing_string=MISSING,
+        output=OUTPUT,
+        coded=tuple(coded),
+    )
+
+
+def raw_form(spec: ReleaseSpec) -> GraphForm:
+    """Return the form of a graph that codes strings itself: one matrix of numbers, one of strings."""
     return GraphForm(
         numeric_input=NUMERIC_INPUT if spec.data.numeric else None,
         numeric_columns=spec.data.numeric,

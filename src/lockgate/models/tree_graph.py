@@ -1,18 +1,17 @@
 """The ONNX graph of boosted trees, built node by node from XGBoost's own model file.
 
 Exact to float32 rounding: thresholds and leaves are the model's own float32 numbers, and `x < threshold` is the same
-comparison in both. Strings are coded by one `LabelEncoder` over "<column>|<value>", the fastest of the exact forms
-measured (one node for all columns); what it does not know becomes NaN and follows the branch for missing values.
+comparison in both. One matrix goes in, the fastest of the exact forms measured: strings are coded before the graph by
+the tables in its `GraphForm`, and what these do not know is NaN and follows the branch for missing values.
 
-    numeric [n,k] ─────────────────────────────────────────────┐
-    categorical [n,c] → StringConcat("j|", .) → LabelEncoder ──┴→ Concat → TreeEnsembleRegressor → link → [n] or [n,c]
+    numeric [n, k + coded] → TreeEnsembleRegressor → link → [n] or [n, classes]
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,23 @@ from onnx import TensorProto, helper, numpy_helper
 from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
-from lockgate.models.trainer import IR_VERSION, MISSING, OPSETS
+from lockgate.models.trainer import IR_VERSION, OPSETS
 
 _EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
 _IDENTITY = ("reg:squarederror", "reg:absoluteerror", "reg:squaredlogerror")
 
 
-def build_graph(booster: Any, categories: Sequence[Sequence[str]], spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - XGBoost has no types
+def build_graph(booster: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - XGBoost has no types
     """Return the serialized graph of a booster.
 
     Args:
         booster: Fitted; features are the numeric columns, then one code a string column.
-        categories: For each string column, its values in the order of their codes.
         spec: Names the task.
         form: Names the tensors.
     """
     model = _model_of(booster)
-    nodes, initializers = _features(form, categories)
-    nodes.append(_ensemble(model, spec))
+    initializers: list[onnx.TensorProto] = []
+    nodes = [_ensemble(model, spec, str(form.numeric_input))]
     nodes += _link(str(model["objective"]["name"]), spec.task.kind, form.output, initializers)
     graph = helper.make_graph(
         nodes, "boosted_trees", graph_inputs(form), [graph_output(form, spec)], initializer=initializers
@@ -63,7 +61,7 @@ def split_values(booster: Any) -> dict[int, NDArray[np.float32]]:  # noqa: ANN40
 def graph_inputs(form: GraphForm) -> list[onnx.ValueInfoProto]:
     """Return the inputs that every bundle's graph has."""
     inputs = (
-        (form.numeric_input, TensorProto.FLOAT, len(form.numeric_columns)),
+        (form.numeric_input, TensorProto.FLOAT, len(form.numeric_columns) + len(form.coded)),
         (form.string_input, TensorProto.STRING, len(form.string_columns)),
     )
     return [helper.make_tensor_value_info(name, kind, ["rows", width]) for name, kind, width in inputs if name]
@@ -90,40 +88,8 @@ def _model_of(booster: Any) -> dict[str, Any]:  # noqa: ANN401 - XGBoost has no 
     return learner
 
 
-def _features(
-    form: GraphForm, categories: Sequence[Sequence[str]]
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the nodes that make the float32 matrix "features" of the inputs."""
-    nodes, initializers, parts = [], [], []
-    if form.numeric_input:
-        parts.append(form.numeric_input)
-    if form.string_input:
-        prefixes = np.array([[f"{at}|" for at in range(len(categories))]], dtype=object)
-        initializers.append(numpy_helper.from_array(prefixes, "column_prefixes"))
-        codes = {
-            f"{at}|{value}": float(code) for at, values in enumerate(categories) for code, value in enumerate(values)
-        }
-        codes = {key: code for key, code in codes.items() if key.partition("|")[2] != MISSING}
-        codes = codes or {"": math.nan}  # the operator takes no empty list
-        nodes.append(helper.make_node("StringConcat", ["column_prefixes", form.string_input], ["keyed"]))
-        nodes.append(
-            helper.make_node(
-                "LabelEncoder",
-                ["keyed"],
-                ["codes"],
-                domain="ai.onnx.ml",
-                keys_strings=list(codes),
-                values_floats=list(codes.values()),
-                default_float=math.nan,
-            )
-        )
-        parts.append("codes")
-    nodes.append(helper.make_node("Concat", parts, ["features"], axis=1))
-    return nodes, initializers
-
-
-def _ensemble(model: Mapping[str, Any], spec: ReleaseSpec) -> onnx.NodeProto:
-    """Return the tree node, from "features" to "margin" [n, 1] or [n, classes]."""
+def _ensemble(model: Mapping[str, Any], spec: ReleaseSpec, features: str) -> onnx.NodeProto:
+    """Return the tree node, from the matrix named `features` to "margin" [n, 1] or [n, classes]."""
     gbtree = model["gradient_booster"]["model"]
     targets = len(spec.task.classes) if spec.task.kind is TaskKind.MULTICLASS else 1
     columns: dict[str, list[Any]] = {name: [] for name in (*_NODE_COLUMNS, *_LEAF_COLUMNS)}
@@ -136,7 +102,7 @@ def _ensemble(model: Mapping[str, Any], spec: ReleaseSpec) -> onnx.NodeProto:
         "base_values": _base_margins(model, targets),
         **columns,
     }
-    return helper.make_node("TreeEnsembleRegressor", ["features"], ["margin"], domain="ai.onnx.ml", **attributes)
+    return helper.make_node("TreeEnsembleRegressor", [features], ["margin"], domain="ai.onnx.ml", **attributes)
 
 
 _NODE_COLUMNS = (

@@ -18,7 +18,7 @@ from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, ConfigError
 from lockgate.models.parameters import Number, OneOf, check_parameters
-from lockgate.models.trainer import Fitted
+from lockgate.models.trainer import Fitted, coded_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,11 +131,15 @@ class XGBoostTrees:
         native = _pipeline(encoder, booster[:best], spec.task.kind)
         return Fitted(native=native, history=history, best_round=best)
 
+    def form(self, native: Any, spec: ReleaseSpec) -> GraphForm:  # noqa: ANN401 - see `Trainer`
+        """See `Trainer.form`: trees take every column as a number."""
+        return coded_form(spec, _categories(native, spec))
+
     def to_onnx(self, native: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # noqa: ANN401 - see `Trainer`
         """See `Trainer.to_onnx`."""
         from lockgate.models.tree_graph import build_graph
 
-        return build_graph(native.named_steps["trees"].get_booster(), _categories(native, spec), spec, form)
+        return build_graph(native.named_steps["trees"].get_booster(), spec, form)
 
     def split_points(self, native: Any, spec: ReleaseSpec) -> Mapping[str, NDArray[np.float32]]:  # noqa: ANN401
         """See `Trainer.split_points`."""
