@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE =
 export LOCKGATE_PROJECT := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test soak bench docs down lock
+.PHONY: help install demo check test soak bench bench-serving docs down lock
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ soak: $(STAMP)  ## The long matrices; results go to docs/results/
 
 bench: $(STAMP)  ## What one release costs, stage by stage
 	$(BIN)/python benchmarks/release_time.py
+
+bench-serving: $(STAMP)  ## The server beside others of its class, each in its own environment (QUICK=1: once, short)
+	$(BIN)/python -m benchmarks.serving $(if $(QUICK),--quick,--write --results docs/results)
 
 docs: $(STAMP)  ## Write the reference pages that are generated from the code
 	$(BIN)/python -m lockgate.cli.reference

@@ -71,9 +71,9 @@ class Server:
                 break
         else:
             raise AssertionError(f"the server ended with {self.process.wait()}: {self.lines}")
+        self.port, self.admin_port = self.lines[-1]["port"], self.lines[-1]["admin_port"]
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port, self.admin_port = self.lines[-1]["port"], self.lines[-1]["admin_port"]
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", headers=bearer, timeout=30)

@@ -137,6 +137,7 @@ def _unknown_key(where: str, key: str, allowed: tuple[str, ...]) -> str:
 def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     """Yield what is wrong with the spec as a whole."""
     yield from _refuse_columns(spec)
+    yield from _refuse_serving(spec)
     yield from _refuse_task(spec)
     yield from _refuse_training(spec)
     if not is_model_name(spec.name):
@@ -163,6 +164,14 @@ def _refuse_columns(spec: ReleaseSpec) -> Iterator[str]:
     for name, why in ((data.label, "the label"), *((each, "a forbidden column") for each in data.forbidden)):
         if name in features:
             yield f"data: {name!r} is {why} and cannot be a feature; take it out of numeric and categorical"
+
+
+def _refuse_serving(spec: ReleaseSpec) -> Iterator[str]:
+    known = {*spec.data.features, spec.data.entity}
+    for key, columns in (("hashed", spec.serving.log.hashed), ("omitted", spec.serving.log.omitted)):
+        for name in columns:
+            if name not in known:
+                yield f"serving.log.{key}: {name!r} is neither a feature nor the entity; requests do not carry it"
 
 
 def _refuse_task(spec: ReleaseSpec) -> Iterator[str]:

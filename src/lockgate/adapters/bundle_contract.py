@@ -18,6 +18,7 @@ from lockgate.core.contract import (
     GraphForm,
     InputColumn,
     ModelContract,
+    Policy,
     ProbeRequest,
     ProbeSet,
     TaskKind,
@@ -121,6 +122,8 @@ def _rows(contract: ModelContract, seen: pd.DataFrame, rng: np.random.Generator)
         yield f"missing-{column.name}", typical[2] | {column.name: None}
     if nullable:
         yield "missing-all", typical[3] | dict.fromkeys((column.name for column in nullable), None)
+    if contract.requests.unknown_category is Policy.REFUSE:
+        return
     for column in strings[:5]:
         yield f"unseen-category-{column.name}", typical[4] | {column.name: _UNSEEN}
     if strings:

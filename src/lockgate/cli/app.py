@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import typer
 
-from lockgate.cli import data_commands, demo, record_commands, release_commands, serve_command, stack_commands
+from lockgate.cli import (
+    data_commands,
+    demo,
+    record_commands,
+    release_commands,
+    score_command,
+    serve_command,
+    stack_commands,
+)
 from lockgate.cli.surface import command
 
 app = typer.Typer(
@@ -44,6 +52,7 @@ COMMANDS: dict[str, dict[str, Callable[..., int | None]]] = {
     },
     "Programs": {
         "serve": serve_command.serve,
+        "score": score_command.score,
         "watch": data_commands.watch,
     },
 }

@@ -62,12 +62,21 @@ def gates_page() -> str:
 
 
 def _table(kind: type[Any]) -> Iterator[str]:
-    hints, said = get_type_hints(kind, include_extras=True), _attributes(kind)
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    for each in fields(kind):
-        cells = (f"`{each.name}`", _type(hints[each.name]), _default(each), said.get(each.name, ""))
+    for cells in _rows(kind):
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _rows(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, ...]]:
+    """Yield key, type, default and meaning; a section within a section as keys with a dot."""
+    hints, said = get_type_hints(kind, include_extras=True), _attributes(kind)
+    for each in fields(kind):
+        hint = hints[each.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            yield from _rows(hint, f"{prefix}{each.name}.")
+        else:
+            yield f"`{prefix}{each.name}`", _type(hint), _default(each), said.get(each.name, "")
 
 
 def _attributes(kind: type[Any]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
 from lockgate.core.ids import Digest, ModelName
 
@@ -50,7 +49,14 @@ class InputColumn:
 
 
 class Policy(StrEnum):
-    """What a server does with a value outside the contract."""
+    """What a server does with what the contract does not allow for."""
+
+    REFUSE = "refuse"
+    FLAG = "flag"
+
+
+class RangePolicy(StrEnum):
+    """What a server does with a number outside the trained range."""
 
     REFUSE = "refuse"
     CLIP = "clip"
@@ -71,11 +77,11 @@ class RequestPolicy:
         extra_column: A column that is no input: refuse, or flag and leave it out.
     """
 
-    out_of_range: Policy = Policy.FLAG
-    unknown_category: Literal[Policy.REFUSE, Policy.FLAG] = Policy.FLAG
-    null: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
-    missing_column: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
-    extra_column: Literal[Policy.REFUSE, Policy.FLAG] = Policy.REFUSE
+    out_of_range: RangePolicy = RangePolicy.FLAG
+    unknown_category: Policy = Policy.FLAG
+    null: Policy = Policy.REFUSE
+    missing_column: Policy = Policy.REFUSE
+    extra_column: Policy = Policy.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

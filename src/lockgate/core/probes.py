@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lockgate.core.contract import ColumnType, InputColumn, ModelContract, ProbeRequest, ProbeSet, TaskKind
+from lockgate.core.contract import (
+    ColumnType,
+    InputColumn,
+    ModelContract,
+    Policy,
+    ProbeRequest,
+    ProbeSet,
+    RangePolicy,
+    TaskKind,
+)
 from lockgate.core.ids import Json
 from lockgate.core.wire import Answer, Call, Row, infer_call, infer_of, invocations_of, tensor
 
@@ -35,18 +44,34 @@ def edge_rows(contract: ModelContract, typical: Row) -> tuple[tuple[str, Row], .
 
     Null in every nullable column at once and in each alone, unseen and odd strings, numbers far outside the range.
     """
-    nullable = [column.name for column in contract.inputs if column.nullable]
+    flagged = contract.requests.null is Policy.FLAG
+    nullable = [column.name for column in contract.inputs if column.nullable or flagged]
     named: list[tuple[str, Row]] = []
     if nullable:
         named.append(("all-null", {**typical, **dict.fromkeys(nullable)}))
     named += [(f"null-{name}", {**typical, name: None}) for name in nullable]
-    for column in contract.inputs:
-        odd = _odd_numbers(column) if column.type is ColumnType.NUMBER else _ODD_STRINGS
-        named += [(f"{what}-{column.name}", {**typical, column.name: value}) for what, value in odd.items()]
+    named += [
+        (f"{what}-{column.name}", {**typical, column.name: value})
+        for column in contract.inputs
+        for what, value in _odd_values(column).items()
+        if not _refuses(contract, column, value)
+    ]
     return tuple(named)
 
 
-def _odd_numbers(column: InputColumn) -> dict[str, float]:
+def _refuses(contract: ModelContract, column: InputColumn, value: float | str) -> bool:
+    """Tell whether the contract's policy refuses a value of the right type."""
+    if isinstance(value, str):
+        unknown = column.categories is not None and value not in column.categories
+        return unknown and contract.requests.unknown_category is Policy.REFUSE
+    below = column.minimum is not None and value < column.minimum
+    above = column.maximum is not None and value > column.maximum
+    return (below or above) and contract.requests.out_of_range is RangePolicy.REFUSE
+
+
+def _odd_values(column: InputColumn) -> Mapping[str, float | str]:
+    if column.type is ColumnType.STRING:
+        return _ODD_STRINGS
     least = 0.0 if column.minimum is None else column.minimum
     most = 0.0 if column.maximum is None else column.maximum
     return {"zero": 0.0, "lowest": -_FAR, "highest": _FAR, "below": least - 1, "above": most + 1, "tiny": 1e-38}
@@ -67,18 +92,27 @@ def _wrong_columns(contract: ModelContract, typical: Row) -> Iterator[Malformed]
         yield from _both(contract, f"nested-{column.name}", {**typical, column.name: {"a": [1]}}, column.name)
         if column.type is ColumnType.NUMBER:
             yield from _both(contract, f"too-large-{column.name}", {**typical, column.name: 1e300}, column.name)
+        refused = [each for each in _odd_values(column).items() if _refuses(contract, column, each[1])]
+        for what, value in refused[:1]:
+            yield from _both(contract, f"{what}-{column.name}", {**typical, column.name: value}, column.name)
     for column in contract.inputs:
-        if not column.nullable:
+        if not column.nullable and contract.requests.null is Policy.REFUSE:
             yield from _both(contract, f"null-{column.name}", {**typical, column.name: None}, column.name)
             break
+    yield from _wrong_tensors(contract, typical)
+
+
+def _wrong_tensors(contract: ModelContract, typical: Row) -> Iterator[Malformed]:
     first, names = contract.inputs[0].name, [column.name for column in contract.inputs]
     tensors = {column.name: tensor(column, [typical]) for column in contract.inputs}
     values = [typical.get(name) for name in names]
     model = contract.model
-    yield Malformed(name="missing-column", call=infer_of(model, list(tensors.values())[1:]), field=first)
-    yield Malformed(name="missing-column-row", call=invocations_of(model, names[1:], [values[1:]]), field=first)
+    if contract.requests.missing_column is Policy.REFUSE:
+        yield Malformed(name="missing-column", call=infer_of(model, list(tensors.values())[1:]), field=first)
+        yield Malformed(name="missing-column-row", call=invocations_of(model, names[1:], [values[1:]]), field=first)
     extra: dict[str, Json] = {"name": "no_such_column", "shape": [1], "datatype": "FP64", "data": [1.0]}
-    yield Malformed(name="unknown-column", call=infer_of(model, [*tensors.values(), extra]), field="no_such_column")
+    if contract.requests.extra_column is Policy.REFUSE:
+        yield Malformed(name="unknown-column", call=infer_of(model, [*tensors.values(), extra]), field="no_such_column")
     longer = tensors[first] | {"shape": [2], "data": [typical.get(first)] * 2}
     if len(names) > 1:
         others = [tensor for name, tensor in tensors.items() if name != first]

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import logging
+import math
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from lockgate.errors import LockgateError
 from lockgate.serving.options import Limits, ServerOptions
 from lockgate.serving.process import run
+from lockgate.serving.process_log import log_to_stderr
 
 logger = logging.getLogger("lockgate.serving")
-_OWN_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line; `extra` fields stand beside the message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name, value in record.__dict__.items() if name not in _OWN_FIELDS}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+MOST_WORKERS: Final = 128  # ours: more than the cores of any machine this was thought for; a typing error stops here
 
 
 def parse(argv: Sequence[str]) -> ServerOptions:
@@ -46,11 +28,29 @@ def parse(argv: Sequence[str]) -> ServerOptions:
     needed.add_argument("--public-key", required=True, type=Path, help="PEM file that bundles are verified with")
     needed.add_argument("--state", required=True, type=Path, help="holds routing and prediction log; this server's own")
     needed.add_argument("--admin-token-file", required=True, type=Path, help="holds the token of the admin port")
-    listening = parser.add_argument_group("listening")
-    listening.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    _add_listening(parser.add_argument_group("listening"))
+    _add_limits(parser.add_argument_group("limits, of each worker"))
+    _add_processes(parser.add_argument_group("processes"))
+    _add_log(parser.add_argument_group("logs and checks"))
+    given = vars(parser.parse_args(argv))
+    if (given["tls_cert"] is None) != (given["tls_key"] is None):
+        parser.error("--tls-cert and --tls-key go together: give both, or none for plain HTTP")
+    given["limits"] = Limits(**{name: given.pop(name) for name in _LIMITS})
+    given["log_inputs"] = not given.pop("no_log_inputs")
+    given["access_log"] = given["access_log"] == "on"
+    return ServerOptions(**given)
+
+
+def _add_listening(listening: argparse._ArgumentGroup) -> None:
+    listening.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine alone")
     listening.add_argument("--port", type=_port, default=8080, help="data port, 0: any free one; default: %(default)s")
     listening.add_argument("--admin-port", type=_port, default=9080, help="likewise; default: %(default)s")
-    limits, defaults = parser.add_argument_group("limits"), Limits()
+    listening.add_argument("--tls-cert", type=Path, help="PEM certificate chain of both ports; default: plain HTTP")
+    listening.add_argument("--tls-key", type=Path, help="PEM private key of it, without a pass phrase")
+
+
+def _add_limits(limits: argparse._ArgumentGroup) -> None:
+    defaults = Limits()
     for name, what in _LIMITS.items():
         default = getattr(defaults, name)
         option = f"--max-{name.replace('_', '-')}" if isinstance(default, int) else f"--{name.replace('_', '-')}"
@@ -58,21 +58,49 @@ def parse(argv: Sequence[str]) -> ServerOptions:
             option, dest=name, type=_at_least_one if isinstance(default, int) else _positive, default=default,
             help=f"{what}; default: %(default)s",
         )  # fmt: skip
-    log = parser.add_argument_group("prediction log")
-    log.add_argument("--no-log-inputs", action="store_true", help="leave the inputs of requests out of it")
-    log.add_argument("--log-segment-bytes", type=_at_least_one, default=64 << 20, help="a file is closed at this size")
-    given = vars(parser.parse_args(argv))
-    given["limits"] = Limits(**{name: given.pop(name) for name in _LIMITS})
-    given["log_inputs"] = not given.pop("no_log_inputs")
-    return ServerOptions(**given)
 
 
 _LIMITS: Final = {
     "body_bytes": "a larger body is refused with 413",
     "rows": "a request with more rows is refused with 413",
     "in_flight": "with this many requests being answered, further ones get 503",
+    "connections": "with this many connections open, further ones get 503 and are closed",
+    "header_timeout_s": "a request's headers must arrive in this many seconds, or the connection is closed",
     "read_timeout_s": "a body must arrive in this many seconds, else 408",
+    "request_timeout_s": "a model may work this many seconds on a request, where its routing says nothing else",
 }
+
+
+def _add_processes(processes: argparse._ArgumentGroup) -> None:
+    processes.add_argument(
+        "--workers", type=_workers, default=1, help="processes that answer on the data port; default: %(default)s"
+    )
+    processes.add_argument(
+        "--hang-s", type=_positive, default=10.0, help="a worker silent for so long is restarted; default: %(default)s"
+    )
+    processes.add_argument(
+        "--max-memory-mb", type=_whole, default=0,
+        help="above it a process is not ready, answers what it took and ends with code 1; default: 0, any",
+    )  # fmt: skip
+    processes.add_argument(
+        "--stop-timeout-s", type=_positive, default=10.0,
+        help="on SIGTERM, requests being answered get this long; default: %(default)s",
+    )  # fmt: skip
+
+
+def _add_log(log: argparse._ArgumentGroup) -> None:
+    log.add_argument("--no-log-inputs", action="store_true", help="leave the inputs of requests out of the log")
+    log.add_argument("--log-segment-bytes", type=_at_least_one, default=64 << 20, help="a file is closed at this size")
+    log.add_argument("--keep-log-days", type=_whole, default=90, help="older days are deleted; default: 90; 0: none")
+    log.add_argument(
+        "--max-log-bytes", type=_whole, default=10 << 30,
+        help="the oldest part is deleted above this size; default: %(default)s; 0: never",
+    )  # fmt: skip
+    log.add_argument("--access-log", choices=("off", "on"), default="off", help="a line an answer; default: off")
+    log.add_argument(
+        "--self-probe-s", type=_not_negative, default=10.0,
+        help="each model answers a golden request so often; default: %(default)s; 0: never",
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,31 +110,27 @@ def main(argv: Sequence[str]) -> int:
         argv: The options, without the program's name.
 
     Returns:
-        The exit code: 0 after an orderly stop, 2 when an option is wrong or a port is taken, 1 for anything else.
+        The exit code: 0 after an orderly stop, 2 when an option is wrong or a port is taken, 1 for anything else, such
+            as too much memory in use.
     """
     options = parse(argv)
-    _log_to_stderr()
+    log_to_stderr()
     try:
-        run(options)
-    except asyncio.CancelledError:
-        return 0  # told to stop while it was still loading
+        return run(options)
     except LockgateError as error:
         logger.error("%s", error, extra={"event": "refused_to_start"})  # noqa: TRY400 - the message says it all
         return error.exit_code
-    return 0
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(plain if sys.stderr.isatty() else JsonLines())
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0")
     return int(text)
 
 
@@ -116,13 +140,27 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    return _number(text, "a number from 0", lambda value: value >= 0)
+
+
 def _positive(text: str) -> float:
+    return _number(text, "a number above 0", lambda value: value > 0)
+
+
+def _number(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+        value = math.nan
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {wanted}")
     return value
 
 

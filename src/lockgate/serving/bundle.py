@@ -25,6 +25,7 @@ from lockgate.serving.signature import signed_digests
 MANIFEST = "manifest.json"
 SIGNATURE = "signature"
 NEEDED = ("model.onnx", "contract.json", "probe_requests.json")
+PROFILE = "reference_profile.json"
 KEPT = (*NEEDED, MANIFEST, SIGNATURE)
 NOT_OURS = "registered_model_meta"  # MLflow writes it into a folder that it has registered
 
@@ -48,12 +49,14 @@ class VerifiedBundle:
         contract: What it takes and gives.
         probes: Its own requests with golden answers.
         onnx: The graph, the very bytes that were verified.
+        profile: What the rows of training were like, unparsed; None where the bundle has no such part.
     """
 
     digest: Digest
     contract: ModelContract
     probes: ProbeSet
     onnx: bytes
+    profile: bytes | None = None
 
 
 def open_bundle(store: Path, digest: Digest, public_key: ec.EllipticCurvePublicKey) -> VerifiedBundle:
@@ -84,6 +87,7 @@ def open_bundle(store: Path, digest: Digest, public_key: ec.EllipticCurvePublicK
         contract=contract,
         probes=parse_probes(kept["probe_requests.json"]),
         onnx=kept["model.onnx"],
+        profile=kept.get(PROFILE),
     )
 
 
@@ -104,7 +108,7 @@ def _read_parts(folder: Path) -> tuple[Mapping[str, str], Mapping[str, bytes]]:
             os.close(handle)
             raise IntegrityError(f"part {name}: not a plain file of the bundle")
         with os.fdopen(handle, "rb") as part:
-            if name in KEPT:
+            if name in KEPT or name == PROFILE:
                 kept[name] = part.read()
                 hashed[name] = hashlib.sha256(kept[name]).hexdigest()
             else:

@@ -63,15 +63,20 @@ def _contradictions(contract: ModelContract) -> Iterator[str]:
         yield "it takes no inputs"
     if len(set(names)) != len(names):
         yield "two inputs share a name"
-    for kind, tensor, mapped in (
-        (ColumnType.NUMBER, contract.graph.numeric_input, contract.graph.numeric_columns),
-        (ColumnType.STRING, contract.graph.string_input, contract.graph.string_columns),
-    ):
+    graph = contract.graph
+    for kind, mapped in ((ColumnType.NUMBER, graph.numeric_columns), (ColumnType.STRING, graph.categorical)):
         wanted = sorted(column.name for column in contract.inputs if column.type is kind)
         if sorted(mapped) != wanted:
             yield f"the graph takes the {kind} columns {sorted(mapped)}, the inputs are {wanted}"
-        if bool(tensor) != bool(mapped):
-            yield f"graph input for {kind} columns is {tensor!r} for {len(mapped)} columns"
+    for tensor, width in (
+        (graph.numeric_input, len(graph.numeric_columns) + len(graph.coded)),
+        (graph.string_input, len(graph.string_columns)),
+    ):
+        if bool(tensor) != bool(width):
+            yield f"a graph input is {tensor!r} for {width} columns"
+    for column in graph.coded:
+        if len(set(column.values)) != len(column.values):
+            yield f"two codes of column {column.name!r} stand for one value"
     yield from _task_contradictions(contract)
 
 

@@ -6,7 +6,10 @@ so that the document cannot say anything else than the server does.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -18,6 +21,16 @@ from lockgate.serving.service import Service
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 JSON: Final = b"application/json"
+ARROW: Final = b"application/vnd.apache.arrow.stream"
+REQUEST_ID: Final = b"x-request-id"
+TRACE_PARENT: Final = b"traceparent"
+LONGEST_REQUEST_ID: Final = 128
+_CHARSET: Final = re.compile(rb"""charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECASE)
+_PRINTABLE: Final = re.compile(rb"[!-~]+(?: [!-~]+)*")
+# https://www.w3.org/TR/trace-context/#traceparent-header: version, trace, parent, flags; later versions may add more
+_TRACE: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{1,128})?"
+)
 REMEMBERED_PATHS: Final = 1024
 REMEMBERED_LENGTH: Final = 256
 
@@ -25,6 +38,7 @@ STATUS: Final[Mapping[Reason, int]] = {
     Reason.UNAUTHORIZED: 401,
     Reason.UNKNOWN_MODEL: 404,
     Reason.UNKNOWN_VERSION: 404,
+    Reason.UNKNOWN_ARM: 404,
     Reason.UNKNOWN_PATH: 404,
     Reason.WRONG_METHOD: 405,
     Reason.READ_TIMEOUT: 408,
@@ -48,6 +62,7 @@ class Request:
         headers: By lower-case name.
         body: Its bytes.
         started: `time.perf_counter()` when its headers were there.
+        rows: How many rows were answered; set by the handler that did, None until then.
     """
 
     params: Mapping[str, str]
@@ -55,6 +70,7 @@ class Request:
     headers: Mapping[bytes, bytes]
     body: bytes
     started: float
+    rows: int | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a header's text, None when it is absent or empty."""
@@ -66,18 +82,37 @@ class Request:
         """The body's type without parameters; JSON where the caller does not say."""
         return (self.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
 
+    def expect_json(self) -> None:
+        """Refuse a body that says it is something else than JSON in UTF-8.
+
+        Raises:
+            RequestRefused: It does.
+        """
+        given = self.headers.get(b"content-type")
+        if given is not None and given != JSON:
+            self.expect_utf8()
+            if self.media_type != "application/json":
+                raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type {self.media_type!r}: send application/json")
+
+    def expect_utf8(self) -> None:
+        """Refuse a text in another character set.
+
+        Raises:
+            RequestRefused: Its content-type names one.
+        """
+        given = _CHARSET.search(self.headers.get(b"content-type", b""))
+        if given is not None and given[1].lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+            charset = given[1][:40].decode("latin-1")
+            raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type: charset {charset!r}; send UTF-8")
+
     def json(self) -> Any:  # noqa: ANN401 - any JSON value
         """Return the body as JSON.
 
         Raises:
             RequestRefused: It says it is something else, or it is not JSON.
         """
-        if self.media_type != "application/json":
-            raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type {self.media_type!r}: send application/json")
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError as broken:
-            raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
+        self.expect_json()
+        return parse_json(self.body)
 
 
 @dataclass(slots=True)
@@ -97,6 +132,24 @@ class Response:
     headers: Headers = ()
 
 
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return JSON as plain values; NaN, which several clients write although JSON has none, is null.
+
+    Raises:
+        RequestRefused: It is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as broken:
+        if b"NaN" in body or b"Infinity" in body:
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(body.decode(), parse_constant=_CONSTANTS.__getitem__)
+        raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
+
+
+_CONSTANTS: Final = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
 Handler: TypeAlias = Callable[[Service, Request], Awaitable[Response]]
 
 
@@ -114,6 +167,9 @@ class Route:
         returns: Name of the answer's schema, None where it is not JSON.
         query: Query parameters, with what each means.
         headers: Request headers it reads, with what each means.
+        takes: What it takes beside JSON: media types, with what each is.
+        gives: What it answers beside JSON, likewise.
+        answers: Whether it answers rows, and so carries the headers of a prediction.
         limited: Whether it counts against the limit of requests in flight.
     """
 
@@ -126,12 +182,37 @@ class Route:
     returns: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    takes: Mapping[str, str] = field(default_factory=dict)
+    gives: Mapping[str, str] = field(default_factory=dict)
+    answers: bool = False
     limited: bool = False
 
 
+def json_bytes(value: object) -> bytes:
+    """Return a value as JSON; float32 arrays are written in their shortest form that reads back the same."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def json_response(value: object, status: int = 200, headers: Headers = ()) -> Response:
-    """Return a JSON answer; float32 arrays are written in their shortest form that reads back the same."""
-    return Response(status, orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), JSON, headers)
+    """Return a JSON answer, see `json_bytes`."""
+    return Response(status, json_bytes(value), JSON, headers)
+
+
+def caller_request_id(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the request id that the caller gave, None where there is none that can be kept.
+
+    It is kept when it is at most 128 printable ASCII characters; it goes into answers and logs, so nothing else is.
+    """
+    given = headers.get(REQUEST_ID)
+    if given is None or len(given) > LONGEST_REQUEST_ID or not _PRINTABLE.fullmatch(given):
+        return None
+    return given.decode("ascii")
+
+
+def caller_trace(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the caller's W3C `traceparent`, None where there is none or it is not of the standard's form."""
+    given = headers.get(TRACE_PARENT)
+    return given.decode("ascii") if given is not None and _TRACE.fullmatch(given) else None
 
 
 def error_response(status: int, message: str, headers: Headers = (), **facts: object) -> Response:

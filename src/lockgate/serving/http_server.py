@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from lockgate.serving.http import Request, Response, Route, json_response
-from lockgate.serving.metrics import CONTENT_TYPE
+from lockgate.serving.metric_page import CONTENT_TYPE, metrics_page
 from lockgate.serving.openapi import document
 from lockgate.serving.service import Service
 
@@ -14,7 +14,7 @@ from lockgate.serving.service import Service
 async def metrics(service: Service, request: Request) -> Response:
     """Return the counters in the Prometheus text format."""
     del request
-    return Response(200, service.metrics.render(service.router.table, service.log), CONTENT_TYPE)
+    return Response(200, await metrics_page(service.metrics, service.router.table), CONTENT_TYPE)
 
 
 ROUTES: Final = (

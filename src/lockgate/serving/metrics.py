@@ -1,152 +1,275 @@
-"""Counters of one server, rendered in the Prometheus text format; plain numbers, changed from one thread.
+"""What one process counts: plain numbers, changed from one thread, so that a request pays next to nothing.
 
-Labels are names of routed models and arms, never anything a caller chose, so that their number is bounded.
+    answered, forced, shadowed, fell_back, refused, failed     on the way of a request
+    watch                                                      what others count, read when it is asked for
+    snapshot -> bytes                                          all of it at one moment
+
+`metric_snapshot` adds up the snapshots of several processes, `metric_files` brings those of one server together,
+`metric_page` makes the page of it. Labels are names of routed models, arms and columns, never anything a caller chose,
+so that their number is bounded.
 """
 
 from __future__ import annotations
 
-import os
-import resource
 import time
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal
 
-from lockgate import __version__
-from lockgate.serving.columns import Flag
-from lockgate.serving.prediction_log import PredictionLog
+from lockgate.serving.column_values import EXTRA_COLUMN, Flag
+from lockgate.serving.metric_snapshot import ArmSnapshot, Family, Kind, Labelled, Snapshot, encode
+from lockgate.serving.process_usage import usage
 from lockgate.serving.refusals import Reason
-from lockgate.serving.router import Route
+from lockgate.serving.single_flight import SingleFlight
+from lockgate.serving.sketch import BINS, LATENCY_S, ScoreSketch
 
-BUCKETS_S: Final = (
-    *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005),
-    *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
-)
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+WINDOW_S: Final = 60.0
+MAX_ARMS: Final = 256  # ours: a server sees a few; further ones are counted as one, so that a page stays a page
+OTHER: Final = "other"
+KEPT_FAILURES: Final = 20
+_FOLD_ROWS: Final = 1024  # scores that wait to be counted together: some 50 ns each instead of 5 us
+_EDGES: Final = LATENCY_S.edges
+_Key = tuple[str, str]
 
 
-class Histogram:
-    """Latencies of one arm, in seconds."""
+class ArmCounts:
+    """What one arm of one model answered."""
 
-    __slots__ = ("counts", "total_s")
+    __slots__ = ("_marks", "_output", "_waiting", "_waiting_rows", "latency", "rows", "scores", "seconds")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_S) + 1)
-        self.total_s = 0.0
+    def __init__(self, began: float) -> None:
+        self.latency = LATENCY_S.empty()
+        self.seconds = 0.0
+        self.rows = 0
+        self.scores: ScoreSketch | None = None
+        self._output = ""
+        self._waiting: deque[Any] = deque()
+        self._waiting_rows = 0
+        self._marks: deque[tuple[float, int]] = deque([(began, 0)])
 
-    def observe(self, seconds: float) -> None:
-        """Count one latency."""
-        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self.total_s += seconds
+    def take(self, rows: int, seconds: float, outputs: Mapping[str, Any] | None) -> None:
+        """Count one answer; its scores wait until there are enough of them to be counted in one go."""
+        self.latency[bisect_left(_EDGES, seconds)] += 1
+        self.seconds += seconds
+        self.rows += rows
+        if outputs is not None:
+            if self.scores is None:
+                self._output = next(iter(outputs.keys() & BINS.keys()))
+                self.scores = ScoreSketch(self._output)
+            self._waiting.append(outputs[self._output])
+            self._waiting_rows += rows
+            if self._waiting_rows >= _FOLD_ROWS:
+                self.fold()
+
+    def fold(self) -> None:
+        """Count the scores that wait."""
+        self._waiting_rows = 0
+        # taken one by one: another thread may append meanwhile, and what it appends is not lost
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if taken and self.scores is not None:
+            self.scores.add(taken)
+
+    def recent(self, now: float) -> int:
+        """Return how many answers came within the window that ends now, to a second."""
+        count, marks = sum(self.latency), self._marks
+        if now - marks[-1][0] >= 1.0:
+            marks.append((now, count))
+        while len(marks) > 1 and now - marks[1][0] >= WINDOW_S:
+            marks.popleft()
+        return count - marks[0][1]
+
+    def snapshot(self, key: _Key, kind: Kind, now: float) -> ArmSnapshot:
+        """Return everything counted until now."""
+        self.fold()
+        sketch = self.scores
+        return ArmSnapshot(
+            model=key[0],
+            arm=key[1],
+            kind=kind,
+            rows=self.rows,
+            seconds=self.seconds,
+            latency=list(self.latency),
+            recent=self.recent(now),
+            output=self._output,
+            scores=[] if sketch is None else sketch.counts,
+            totals=[] if sketch is None else sketch.totals,
+        )
 
 
 class Metrics:
-    """Everything that is counted."""
+    """Everything that one process counts.
 
-    def __init__(self) -> None:
-        self.latency: dict[tuple[str, str], Histogram] = {}
-        self.rows: Counter[tuple[str, str]] = Counter()
-        self.flags: Counter[tuple[str, str, str]] = Counter()
-        self.refused: Counter[Reason] = Counter()
+    Attributes:
+        responses: HTTP answers of the data port, by status.
+        switches: Routing changes put in place, by model.
+        failures: Requests that failed inside the server.
+        recent_failures: The last of them: seconds since the epoch, and what failed.
+        share: Takes this process's snapshot, so that the other processes of the server can see it, and returns theirs,
+            those of ended ones among them. May wait for a disk.
+        page: Makes the page at `/metrics`.
+        status: Makes the page at `/`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start at nought.
+
+        Args:
+            clock: What the window of the shares that were seen is measured with, monotonic, in seconds.
+        """
+        self._clock = clock
         self.responses: Counter[int] = Counter()
         self.switches: Counter[str] = Counter()
         self.failures = 0
-        self.in_flight = 0
+        self.recent_failures: deque[tuple[float, str]] = deque(maxlen=KEPT_FAILURES)
+        self.share: Callable[[bytes], list[Snapshot]] = _alone
+        self.page: Final = SingleFlight[bytes]()
+        self.status: Final = SingleFlight[bytes]()
         self._started = time.time()
+        self._taken = 0
+        self._arms: dict[Kind, dict[_Key, ArmCounts]] = {"live": {}, "forced": {}, "shadow": {}}
+        self._live = self._arms["live"]
+        self._flagged: Counter[tuple[str, str, str]] = Counter()
+        self._refused: Counter[Reason] = Counter()
+        self._fallbacks: Counter[tuple[str, str, str]] = Counter()
+        self._watched: dict[str, tuple[Family, Callable[[], float | Mapping[Any, float]]]] = {}
 
-    def answered(self, model: str, arm: str, rows: int, flags: tuple[Flag, ...], seconds: float) -> None:
-        """Count one answered request."""
-        key = (model, arm)
-        histogram = self.latency.get(key)
-        if histogram is None:
-            histogram = self.latency[key] = Histogram()
-        histogram.observe(seconds)
-        self.rows[key] += rows
+    # -- on the way of a request ---------------------------------------------------------------------------------------
+
+    def answered(  # noqa: PLR0913, PLR0917 - one flat call: an object a request would cost more than the counting
+        self,
+        model: str,
+        arm: str,
+        rows: int,
+        flags: tuple[Flag, ...],
+        seconds: float,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Count one answered request that the routing assigned to its arm.
+
+        Args:
+            model: Name of the model.
+            arm: Name of the arm that really answered.
+            rows: How many rows.
+            flags: What lay outside the trained domain.
+            seconds: From the request's headers to its answer.
+            outputs: The answer, for the distribution of its scores: `probability` or `value` float32 [rows], or
+                `probabilities` float32 [rows, classes]; None: left out of it.
+        """
+        try:
+            counts = self._live[model, arm]
+        except KeyError:
+            counts = self._new("live", model, arm)
+        counts.take(rows, seconds, outputs)
         for flag in flags:
-            self.flags[model, flag.column, flag.flag] += len(flag.rows)
+            # a further column's name is the caller's choice, and must not become a label
+            column = OTHER if flag.flag == EXTRA_COLUMN else flag.column
+            self._flagged[model, column, flag.flag] += len(flag.rows)
 
-    def render(self, table: Mapping[str, Route], log: PredictionLog) -> bytes:
-        """Return the page at `/metrics`."""
-        lines = [*self._requests(), *_routing(table), *self._server(log), ""]
-        return "\n".join(lines).encode()
+    def forced(self, model: str, arm: str, rows: int, seconds: float = 0.0) -> None:
+        """Count one answered request whose caller chose the arm; it enters no other statistic."""
+        self._of("forced", model, arm).take(rows, seconds, None)
 
-    def _requests(self) -> Iterator[str]:
-        yield from _head("lockgate_request_seconds", "histogram", "From a request's headers to its answer, by arm.")
-        for (model, arm), histogram in self.latency.items():
-            labels = f"model={_quoted(model)},arm={_quoted(arm)}"
-            below = 0
-            for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), histogram.counts, strict=True):
-                below += count
-                yield f'lockgate_request_seconds_bucket{{{labels},le="{bound}"}} {below}'
-            yield f"lockgate_request_seconds_sum{{{labels}}} {histogram.total_s:.9g}"
-            yield f"lockgate_request_seconds_count{{{labels}}} {below}"
-        yield from _head("lockgate_rows_total", "counter", "Rows answered, by arm.")
-        for (model, arm), rows in self.rows.items():
-            yield f"lockgate_rows_total{{model={_quoted(model)},arm={_quoted(arm)}}} {rows}"
-        yield from _head("lockgate_flagged_rows_total", "counter", "Rows answered outside the trained domain.")
-        for (model, column, flag), rows in self.flags.items():
-            labels = f"model={_quoted(model)},column={_quoted(column)},flag={_quoted(flag)}"
-            yield f"lockgate_flagged_rows_total{{{labels}}} {rows}"
-        yield from _head("lockgate_refused_total", "counter", "Requests refused, by reason.")
-        for reason, count in self.refused.items():
-            yield f"lockgate_refused_total{{reason={_quoted(reason)}}} {count}"
-        yield from _head("lockgate_responses_total", "counter", "HTTP answers of the data port, by status.")
-        for status, count in self.responses.items():
-            yield f'lockgate_responses_total{{status="{status}"}} {count}'
+    def shadowed(
+        self, model: str, arm: str, rows: int, seconds: float, outputs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Count one answer of a shadow arm, which no caller saw; may be called from the shadow's own thread."""
+        self._of("shadow", model, arm).take(rows, seconds, outputs)
 
-    def _server(self, log: PredictionLog) -> Iterator[str]:
-        yield from _head("lockgate_switches_total", "counter", "Routing changes put in place.")
-        for model, count in self.switches.items():
-            yield f"lockgate_switches_total{{model={_quoted(model)}}} {count}"
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        for name, kind, what, value in (
-            ("lockgate_failures_total", "counter", "Requests that failed inside the server.", self.failures),
-            ("lockgate_in_flight", "gauge", "Requests being answered.", self.in_flight),
-            ("lockgate_log_written_rows_total", "counter", "Rows the prediction log wrote.", log.written_rows),
-            ("lockgate_log_dropped_rows_total", "counter", "Rows the prediction log gave up.", log.dropped_rows),
-            ("lockgate_log_errors_total", "counter", "Failed writes of the prediction log.", log.errors),
-            ("lockgate_log_queued_rows", "gauge", "Rows waiting for the prediction log.", log.queued_rows),
-            ("process_cpu_seconds_total", "counter", "CPU time.", round(usage.ru_utime + usage.ru_stime, 6)),
-            ("process_resident_memory_bytes", "gauge", "Resident memory.", _resident_bytes()),
-            ("process_start_time_seconds", "gauge", "Start, since the epoch.", round(self._started, 3)),
-        ):
-            yield from _head(name, kind, what)
-            yield f"{name} {value}"
-        yield from _head("lockgate_build_info", "gauge", "The program's version.")
-        yield f"lockgate_build_info{{version={_quoted(__version__)}}} 1"
+    def fell_back(self, model: str, arm: str, why: str) -> None:
+        """Count a request that the chosen arm had no answer to.
+
+        Args:
+            model: Name of the model.
+            arm: The arm that was chosen.
+            why: One of few words: `error`, `timeout`.
+        """
+        self._fallbacks[model, arm, why] += 1
+
+    def refused(self, reason: Reason) -> None:
+        """Count a request that was refused."""
+        self._refused[reason] += 1
+
+    def failed(self, what: str) -> None:
+        """Count a request that failed inside the server.
+
+        Args:
+            what: Where, and the kind of error; shown on the status page, so without anything a caller sent.
+        """
+        self.failures += 1
+        self.recent_failures.append((time.time(), what))
+
+    def _of(self, kind: Kind, model: str, arm: str) -> ArmCounts:
+        return self._arms[kind].get((model, arm)) or self._new(kind, model, arm)
+
+    def _new(self, kind: Kind, model: str, arm: str) -> ArmCounts:
+        arms = self._arms[kind]
+        if len(arms) >= MAX_ARMS:
+            arm = OTHER
+        return arms.setdefault((model, arm), ArmCounts(self._clock()))
+
+    # -- read when it is asked for -------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        name: str,
+        what: str,
+        read: Callable[[], float | Mapping[Any, float]],
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        """Show a number that another part of this process keeps, in place of what was shown under its name.
+
+        Args:
+            name: Of the metric: `lockgate_..._total` for a counter, else a gauge; with a base unit, such as `_rows`.
+                The numbers of several workers are added up.
+            what: One sentence.
+            read: Returns the number, or with labels the numbers by their values, a string or a tuple of several;
+                called from the event loop, twice a second, so it must not wait.
+            labels: Names of the labels; what they tell apart must be bounded.
+        """
+        kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
+        self._watched[name] = (Family(name, kind, what, labels), read)
+
+    def snapshot(self) -> bytes:
+        """Return everything counted until now, for `merge`."""
+        now = self._clock()
+        self._taken += 1
+        return encode(
+            Snapshot(
+                number=self._taken,
+                arms=[
+                    counts.snapshot(key, kind, now)
+                    for kind, arms in self._arms.items()
+                    for key, counts in list(arms.items())
+                ],
+                families=[*self._families(), *usage(self._started), *(self._read())],
+                failures=list(self.recent_failures),
+            )
+        )
+
+    def _families(self) -> Iterable[Family]:
+        def counter(name: str, what: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Family:
+            return Family(f"lockgate_{name}_total", "counter", what, labels, dict(values))
+
+        refused = {(reason.value,): count for reason, count in self._refused.items()}
+        responses = {(str(status),): count for status, count in self.responses.items()}
+        switches = {(model,): count for model, count in self.switches.items()}
+        columns, fell = ("model", "column", "flag"), ("model", "arm", "why")
+        yield counter("flagged_rows", "Rows answered outside the trained domain.", columns, self._flagged)
+        yield counter("refused", "Requests refused, by reason.", ("reason",), refused)
+        yield counter("responses", "HTTP answers of the data port, by status.", ("status",), responses)
+        yield counter("switches", "Routing changes put in place.", ("model",), switches)
+        yield counter("fallbacks", "Requests that the chosen arm had no answer to.", fell, self._fallbacks)
+        yield counter("failures", "Requests that failed inside the server.", (), {(): self.failures})
+
+    def _read(self) -> Iterable[Family]:
+        for family, read in self._watched.values():
+            value = read()
+            numbers = dict(value).items() if isinstance(value, Mapping) else (((), value),)
+            values: Labelled = {key if isinstance(key, tuple) else (key,): each for key, each in numbers}
+            yield Family(family.name, family.kind, family.help, family.labels, values)
 
 
-def _routing(table: Mapping[str, Route]) -> Iterator[str]:
-    yield from _head("lockgate_arm_weight", "gauge", "Share of the traffic that was asked for, by arm and bundle.")
-    for name, route in table.items():
-        for arm in route.arms:
-            labels = f"model={_quoted(name)},arm={_quoted(arm.name)},digest={_quoted(arm.model.digest)}"
-            yield f"lockgate_arm_weight{{{labels}}} {arm.weight:g}"
-    yield from _head("lockgate_model_ready", "gauge", "1 where the routed champion answers, 0 where it is not loaded.")
-    for name, route in table.items():
-        yield f"lockgate_model_ready{{model={_quoted(name)}}} {int(route.ready)}"
-    yield from _head("lockgate_routing_sequence", "gauge", "The ledger's sequence that is served.")
-    for name, route in table.items():
-        yield f"lockgate_routing_sequence{{model={_quoted(name)}}} {route.desired.sequence}"
-    yield from _head("lockgate_loaded_bundles", "gauge", "Bundles in memory.")
-    for name, route in table.items():
-        yield f"lockgate_loaded_bundles{{model={_quoted(name)}}} {len(route.loaded)}"
-
-
-def _head(name: str, kind: str, what: str) -> tuple[str, str]:
-    return f"# HELP {name} {what}", f"# TYPE {name} {kind}"
-
-
-def _quoted(value: str) -> str:
-    text = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
-
-
-def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - a path object would cost more than the read
-            return int(statm.read().split()[1]) * _PAGE_BYTES
-    except OSError:  # not Linux: the peak is the best there is
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _alone(snapshot: bytes) -> list[Snapshot]:
+    del snapshot
+    return []

@@ -2,109 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final
 
 from lockgate import __version__
 from lockgate.serving.http import Route
+from lockgate.serving.http_asking import SOMETIMES_WRITTEN, WRITTEN
+from lockgate.serving.openapi_schemas import SCHEMAS, TEXT, Schema
 
-Schema: TypeAlias = dict[str, Any]
-
-
-def _object(required: Sequence[str] = (), **properties: object) -> Schema:
-    schema: Schema = {"type": "object", "properties": properties}
-    return {**schema, "required": list(required)} if required else schema
-
-
-def _array(items: object, **more: object) -> Schema:
-    return {"type": "array", "items": items, **more}
-
-
-_TEXT: Final = {"type": "string"}
-_YES: Final = {"type": "boolean"}
-_NAMES: Final = _array(_TEXT)
-_SHAPE: Final = _array({"type": "integer"})
-_CELL: Final = {"type": ["number", "string", "null"]}
-_COLUMN: Final = _array(_CELL)
-_RECORDS: Final = _array({"type": "object", "additionalProperties": _CELL}, minItems=1)
-_NUMBERS: Final = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
-_DATATYPE: Final = {"enum": [*_NUMBERS, "FP16", "FP32", "FP64", "BYTES"]}
-_DESCRIBED: Final = _object(("name", "datatype", "shape"), name=_TEXT, datatype=_TEXT, shape=_SHAPE)
-_TENSOR: Final = _object(
-    ("name", "shape", "datatype", "data"), name=_TEXT, shape=_SHAPE, datatype=_DATATYPE, data={"type": "array"}
-)
-_FLAG: Final = _object(
-    ("flag", "column", "rows"), flag={"enum": ["unknown_category", "out_of_range"]}, column=_TEXT, rows=_SHAPE
-)
-
-SCHEMAS: Final[Mapping[str, Schema]] = {
-    "Error": _object(("error",), error=_TEXT),
-    "Document": _object(("openapi",), openapi=_TEXT),
-    "Live": _object(("live",), live=_YES),
-    "Ready": _object(
-        ("ready", "models"), ready=_YES, models=_array(_object(("name", "ready"), name=_TEXT, ready=_YES))
-    ),
-    "ServerMetadata": _object(("name", "version", "extensions"), name=_TEXT, version=_TEXT, extensions=_NAMES),
-    "ModelReady": _object(("name", "ready"), name=_TEXT, ready=_YES),
-    "ModelMetadata": _object(
-        ("name", "versions", "platform", "inputs", "outputs"),
-        name=_TEXT,
-        versions=_NAMES,
-        platform=_TEXT,
-        inputs=_array(_DESCRIBED),
-        outputs=_array(_DESCRIBED),
-        parameters=_object(),
-    ),
-    "InferRequest": _object(
-        ("inputs",),
-        id=_TEXT,
-        parameters=_object(),
-        inputs=_array(_TENSOR, minItems=1),
-        outputs=_array(_object(("name",), name=_TEXT)),
-    ),
-    "InferResponse": _object(
-        ("model_name", "model_version", "id", "parameters", "outputs"),
-        model_name=_TEXT,
-        model_version=_TEXT,
-        id=_TEXT,
-        parameters=_object(
-            ("model", "release_digest", "arm", "prediction_id"),
-            model=_TEXT,
-            release_digest=_TEXT,
-            arm=_TEXT,
-            prediction_id=_TEXT,
-            flags={"type": "string", "description": "JSON: an array of {flag, column, rows}."},
-        ),
-        outputs=_array(_TENSOR),
-    ),
-    "Invocation": {
-        "oneOf": [
-            _object(
-                ("dataframe_split",),
-                dataframe_split=_object(("columns", "data"), columns=_NAMES, data=_array(_COLUMN), index={}),
-            ),
-            _object(("dataframe_records",), dataframe_records=_RECORDS),
-            _object(("instances",), instances=_RECORDS),
-            _object(
-                ("inputs",),
-                inputs={
-                    "oneOf": [
-                        {"type": "object", "additionalProperties": _CELL},
-                        {"type": "object", "additionalProperties": _COLUMN},
-                        _RECORDS,
-                    ]
-                },
-            ),
-        ]
-    },
-    "Predictions": _object(("predictions",), predictions=_array({"type": "object"}, minItems=1), flags=_array(_FLAG)),
+_TOKEN: Final = "adminToken"  # noqa: S105 - the scheme's name
+_AUTHORIZATION: Final = "authorization"
+_CALLERS: Final = {
+    "x-request-id": "The caller's own id, where it gave one that can be kept.",
+    "traceparent": "The caller's trace context, where it gave a valid one.",
 }
-_ANSWER_HEADERS: Final = {
-    "x-lockgate-model": "The model that answered.",
-    "x-lockgate-release-digest": "The bundle that answered.",
-    "x-lockgate-arm": "The arm it answered for.",
-    "x-lockgate-prediction-id": "Unique; the answer's row in the prediction log carries it.",
+_PLAIN: Final = {"text/plain": "A text."}
+_OF_STATUS: Final = {
+    401: {"www-authenticate": "The scheme: Bearer."},
+    503: {"retry-after": "Seconds to wait, where waiting helps."},
 }
+_CONNECTION_FULL: Final = "Too many connections are open."
 
 
 def document(routes: Sequence[Route]) -> Schema:
@@ -112,16 +29,21 @@ def document(routes: Sequence[Route]) -> Schema:
     paths: dict[str, dict[str, Schema]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    named = {name for route in routes for name in (route.body, route.returns) if name}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Lockgate model server",
             "version": __version__,
-            "description": "Open Inference Protocol v2 and MLflow scoring; a model's own columns are in its metadata.",
+            "description": "Open Inference Protocol v2 and MLflow scoring; a model's own columns are in its metadata. "
+            "A path that takes GET takes HEAD as well, and every path OPTIONS; other methods get 405 and `Allow`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": dict(SCHEMAS)},
+        "components": {
+            "schemas": {name: schema for name, schema in SCHEMAS.items() if name in named or name == "Error"},
+            "securitySchemes": {_TOKEN: {"type": "http", "scheme": "bearer", "description": "The admin token."}},
+        },
     }
 
 
@@ -130,33 +52,51 @@ def _operation(route: Route) -> Schema:
         "operationId": f"{route.handler.__name__}{'_version' if '{version}' in route.path else ''}",
         "summary": route.summary,
         "parameters": _parameters(route),
-        "responses": {str(status): _response(route, status, what) for status, what in sorted(route.responses.items())},
+        "responses": {
+            str(status): _response(route, status, what)
+            for status, what in sorted({503: _CONNECTION_FULL, **route.responses}.items())
+        },
     }
+    if _AUTHORIZATION in route.headers:
+        # a version in the path forces it, an arm in a header only where there is one
+        open_to_all: list[Schema] = [] if "{version}" in route.path or "x-lockgate-arm" not in route.headers else [{}]
+        operation["security"] = [*open_to_all, {_TOKEN: []}]
     if route.body is not None:
-        content: Schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.body}"}}}
-        if 415 in route.responses and "CSV" in route.responses[415]:
-            content["text/csv"] = {"schema": _TEXT}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": True, "content": _content(route.body, route.takes)}
     return operation
 
 
 def _parameters(route: Route) -> list[Schema]:
     named = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    headers = {name: what for name, what in route.headers.items() if name != _AUTHORIZATION}
     return [
-        *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in named),
-        *({"name": n, "in": "query", "description": what, "schema": _TEXT} for n, what in route.query.items()),
-        *({"name": n, "in": "header", "description": what, "schema": _TEXT} for n, what in route.headers.items()),
+        *({"name": name, "in": "path", "required": True, "schema": TEXT} for name in named),
+        *({"name": n, "in": "query", "description": what, "schema": TEXT} for n, what in route.query.items()),
+        *({"name": n, "in": "header", "description": what, "schema": TEXT} for n, what in headers.items()),
     ]
 
 
 def _response(route: Route, status: int, what: str) -> Schema:
-    response: Schema = {"description": what}
+    headers = {**_CALLERS, **_OF_STATUS.get(status, {})}
     if status != 200:
-        response["content"] = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        content = _content("Error")
     elif route.returns is not None:
-        response["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{route.returns}"}}}
+        content = _content(route.returns, route.gives)
     else:
-        response["content"] = {"text/plain": {"schema": _TEXT}}
-    if status == 200 and route.limited:
-        response["headers"] = {name: {"description": d, "schema": _TEXT} for name, d in _ANSWER_HEADERS.items()}
-    return response
+        content = {name: {"schema": {**TEXT, "description": said}} for name, said in (route.gives or _PLAIN).items()}
+    described: Schema = {name: {"description": said, "schema": TEXT} for name, said in headers.items()}
+    if status == 200 and route.answers:
+        for name, said in {**WRITTEN, **SOMETIMES_WRITTEN}.items():
+            described[name] = {"description": said, "required": name in WRITTEN, "schema": TEXT}
+    return {"description": what, "headers": described, "content": content}
+
+
+def _content(schema: str, others: Any = ()) -> Schema:  # noqa: ANN401 - a mapping of names to what they mean
+    """Return the media types of a body: JSON of a schema, and others that have none."""
+    return {
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+        **{name: {"schema": {**_BYTES, "description": others[name]}} for name in others},
+    }
+
+
+_BYTES: Final[Schema] = {"type": "string", "contentEncoding": "binary"}

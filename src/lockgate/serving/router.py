@@ -1,6 +1,7 @@
-"""Which bundle answers for which model: desired state, and what is published of it. Pure; loads and stores nothing.
+"""Which arm answers a request: what is published of the desired routing. Pure; loads and stores nothing.
 
-    desired (sequence, champion, previous) --accept--> loaded --publish--> Route in the table
+    desired --> prepared (loaded, proved, warm) --publish--> Route in the table --choose--> Choice
+                                                               ^ lease renewed: the same with a later end
 
 A request reads `Router.table` once and keeps what it found: a switch replaces the whole table by one reference, so
 no request sees half of it, and a model that is no longer in the table lives until its last request is answered.
@@ -8,55 +9,77 @@ no request sees half of it, and a model that is no longer in the table lives unt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final
+
+import msgspec
 
 from lockgate.core.ids import Digest, Json
-from lockgate.errors import LedgerConflict
 from lockgate.serving.dataplane import ServedModel
+from lockgate.serving.desired import PREVIOUS, Desired
 from lockgate.serving.refusals import Reason, refuse
+from lockgate.serving.sticky import BUCKETS, SaltedHash
 
-CHAMPION = "champion"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
-    """What a model's routing should be: what the controller asked for, and what is kept on disk.
-
-    Attributes:
-        sequence: The ledger's sequence of the request; a lower one is refused.
-        champion: The bundle that answers.
-        previous: The bundle that is kept loaded and warm for a rollback.
-        since: When it was put in place, aware UTC.
-    """
-
-    sequence: int
-    champion: Digest
-    previous: Digest | None
-    since: datetime
-
-    def same_as(self, other: Desired) -> bool:
-        """Tell whether both ask for the same, whenever that was."""
-        return (self.sequence, self.champion, self.previous) == (other.sequence, other.champion, other.previous)
+NO_LEASE: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One version that takes part of a model's traffic.
+    """One loaded version that requests can reach.
 
     Attributes:
-        name: `champion`; challengers get names of their own.
-        weight: Its share of the traffic, 0 to 1.
+        name: `champion`, `previous`, or a name of its own.
+        weight: Its share of the traffic while the lease lasts, 0 to 1.
         model: What answers.
         headers: What every answer of it carries, made once.
+        tags: Other names by which a request can force it.
     """
 
     name: str
     weight: float
     model: ServedModel
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """A loaded version that answers copies of requests.
+
+    Attributes:
+        name: Its name.
+        share: The share of the traffic that is copied to it, 0 to 1.
+        model: What answers.
+        sampled: Hashes entities with a salt of its own: whom it sees does not depend on who is in which arm.
+    """
+
+    name: str
+    share: float
+    model: ServedModel
+    sampled: SaltedHash
+
+    def takes(self, entity: str | None) -> bool:
+        """Tell whether a request of this entity is copied to it; sticky, random without an entity."""
+        return self.share >= 1 or self.sampled.bucket(entity) < self.share * BUCKETS
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """Which arm answers one request, and why.
+
+    Attributes:
+        arm: What answers.
+        propensity: How probable this arm was for an entity drawn at random; 1 where the caller forced it.
+        forced: Whether the caller asked for the arm or version; such a request never enters statistics.
+        entity: What keyed the choice, None where nothing did.
+    """
+
+    arm: Arm
+    propensity: float
+    forced: bool
+    entity: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +89,28 @@ class Route:
     Attributes:
         model: The model's name.
         desired: What was asked for.
-        arms: What answers, the champion first; empty when the champion could not be loaded.
-        loaded: Every bundle in memory for this model, arms and the warm previous one.
+        arms: What takes traffic, the champion first; empty when the champion could not be loaded.
+        shadows: What may answer copies; ask `active_shadows` for those that do now.
+        previous: The arm that answers when the champion fails; None unless loaded and of the same columns and outputs.
+        loaded: Every bundle in memory for this model.
         refused: Why a desired bundle is not loaded, by digest.
+        lease_until: When weights and shadows end, on `clock`.
+        clock: Monotonic, in seconds.
+        forcible: Every arm by each name and tag by which a request can force it.
     """
 
     model: str
     desired: Desired
     arms: tuple[Arm, ...]
+    shadows: tuple[Shadow, ...]
+    previous: Arm | None
     loaded: Mapping[Digest, ServedModel]
     refused: Mapping[Digest, str]
+    lease_until: float = NO_LEASE
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    forcible: Mapping[str, Arm] = field(repr=False)
+    _owners: bytes | None = field(repr=False)  # index of the arm by bucket; None where the champion has them all
+    _hash: SaltedHash = field(repr=False)
 
     @property
     def ready(self) -> bool:
@@ -88,78 +123,97 @@ class Route:
         reason = self.refused.get(self.desired.champion, "it is not loaded")
         return f"model {self.model!r} is routed to {self.desired.champion}, but: {reason}"
 
-    def choose(self, entity: str | None) -> Arm:
-        """Return the arm that answers for an entity.
+    @property
+    def constant(self) -> Mapping[str, Json] | None:
+        """The outputs of one row to answer with when every arm has failed; None: the caller gets the error."""
+        return self.desired.constant
 
-        The champion takes all traffic; weights, sticky by a hash of the entity, come in here.
+    @property
+    def timeout_s(self) -> float | None:
+        """How long one run of a model may take before the fallback answers; None: the server's own limit."""
+        return self.desired.timeout_s
+
+    def choose(self, entity: str | None, *, tag: str | None = None, version: str | None = None) -> Choice:
+        """Return the arm that answers a request; the same for the same entity while weights stay.
+
+        Args:
+            entity: Keys the choice; None: any arm, by weight.
+            tag: Forces the arm of this name or tag.
+            version: Forces the arm of this bundle.
 
         Raises:
-            RequestRefused: No arm is loaded.
+            RequestRefused: No arm is loaded, or none is the forced one.
         """
-        del entity
+        if tag is not None or version is not None:
+            return Choice(self._forced(tag, version), 1.0, True, entity)
+        if self._owners is None or self.clock() >= self.lease_until:
+            if not self.arms:
+                raise refuse(Reason.NOT_LOADED, self.problem)
+            return Choice(self.arms[0], 1.0, False, entity)
+        arm = self.arms[self._owners[self._hash.bucket(entity)]]
+        return Choice(arm, arm.weight, False, entity)
+
+    def _forced(self, tag: str | None, version: str | None) -> Arm:
         if not self.arms:
             raise refuse(Reason.NOT_LOADED, self.problem)
-        return self.arms[0]
-
-    def to_json(self) -> dict[str, Json]:
-        """Return what is really served, for the admin API."""
-        return {
-            "sequence": self.desired.sequence,
-            "champion": self.desired.champion,
-            "previous": self.desired.previous,
-            "loaded": list(self.loaded),
-            "refused": {str(digest): reason for digest, reason in self.refused.items()},
-            "since": self.desired.since.isoformat() if self.ready else None,
-        }
-
-
-def make_route(
-    model: str, desired: Desired, loaded: Mapping[Digest, ServedModel], refused: Mapping[Digest, str]
-) -> Route:
-    """Return the route that serves `desired` with the bundles that could be loaded."""
-    champion = loaded.get(desired.champion)
-    arms = () if champion is None else (_arm(CHAMPION, 1.0, champion),)
-    return Route(
-        model=model,
-        desired=desired,
-        arms=arms,
-        loaded=MappingProxyType(dict(loaded)),
-        refused=MappingProxyType(dict(refused)),
-    )
-
-
-def _arm(name: str, weight: float, model: ServedModel) -> Arm:
-    headers = (
-        (b"x-lockgate-model", model.contract.model.encode()),
-        (b"x-lockgate-release-digest", model.digest.encode()),
-        (b"x-lockgate-arm", name.encode()),
-    )
-    return Arm(name=name, weight=weight, model=model, headers=headers)
-
-
-def already_served(current: Route, asked: Desired) -> bool:
-    """Tell whether a request only repeats the one that is in place.
-
-    Raises:
-        LedgerConflict: A higher sequence was accepted before, or the same one with other content.
-    """
-    if asked.sequence < current.desired.sequence:
-        raise LedgerConflict(
-            f"sequence {asked.sequence} is behind {current.desired.sequence}, which model {current.model!r} is at; "
-            "read the ledger again",
-            asked=asked.sequence,
-            served=current.desired.sequence,
+        if tag is not None:
+            arm = self.forcible.get(tag)
+            if arm is None:
+                raise refuse(
+                    Reason.UNKNOWN_ARM,
+                    f"model {self.model!r} has no arm {tag!r}; there are: {', '.join(self.forcible)}",
+                )
+            if version is None or version == arm.model.digest:
+                return arm
+            raise refuse(
+                Reason.UNKNOWN_VERSION,
+                f"arm {tag!r} of model {self.model!r} is version {arm.model.digest}, not {version}",
+            )
+        for arm in self.forcible.values():
+            if arm.model.digest == version:
+                return arm
+        served = ", ".join(dict.fromkeys(str(arm.model.digest) for arm in self.forcible.values()))
+        raise refuse(
+            Reason.UNKNOWN_VERSION, f"version {version!r} of model {self.model!r} is not routed; there are: {served}"
         )
-    if asked.sequence > current.desired.sequence:
-        return False
-    if not asked.same_as(current.desired):
-        raise LedgerConflict(
-            f"sequence {asked.sequence} of model {current.model!r} already stands for champion "
-            f"{current.desired.champion}, previous {current.desired.previous}; a change needs a higher sequence",
-            asked=asked.sequence,
-            served=current.desired.sequence,
-        )
-    return True
+
+    def fallback(self, failed: Arm) -> tuple[Arm, ...]:
+        """Return the arms to try after one has failed, in order: the champion, then the previous bundle.
+
+        None of them holds the bundle that failed. After the last comes `constant`. A forced request has no fallback:
+        it asks about that arm.
+        """
+        order = (*self.arms[:1], *(() if self.previous is None else (self.previous,)))
+        # from the previous one there is no way back up: whoever chose it got there because the champion failed
+        return tuple(arm for arm in order if arm.model is not failed.model) if failed.name != PREVIOUS else ()
+
+    @property
+    def leased(self) -> bool:
+        """Whether the lease lasts."""
+        return self.clock() < self.lease_until
+
+    def active_shadows(self) -> tuple[Shadow, ...]:
+        """Return the shadows that see requests now: none without a lease."""
+        return self.shadows if self.shadows and self.clock() < self.lease_until else ()
+
+    def renewed(self, lease_s: float | None = None) -> Route:
+        """Return the route with a lease that starts now; the one it had lasts at least as long as before.
+
+        Args:
+            lease_s: How long, in seconds; None: what was asked for with the weights.
+        """
+        if not self.desired.leased:
+            return self
+        seconds = self.desired.lease_s if lease_s is None else lease_s
+        return replace(self, lease_until=max(self.lease_until, self.clock() + seconds))
+
+    def weights(self) -> dict[str, float]:
+        """Return each arm's share of the traffic right now; they sum to 1, or there are none."""
+        if not self.arms:
+            return {}
+        if self._owners is None or not self.leased:
+            return {arm.name: float(arm is self.arms[0]) for arm in self.arms}
+        return {arm.name: arm.weight for arm in self.arms}
 
 
 class Router:

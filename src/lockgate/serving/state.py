@@ -8,28 +8,121 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.router import Desired
+from lockgate.serving.desired import LEASE_S, Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.sticky import Split
+
+VERSION: Final = 2
+_READS: Final = (1, 2)  # 1 had a champion and a previous bundle, nothing else
 
 
-class _Stored(msgspec.Struct, forbid_unknown_fields=True):
+class _Challenger(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bundle: str
+    weight: float
+    tags: tuple[str, ...]
+
+
+class _Shadow(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bundle: str
+    share: float
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    salt: str
+    runs: tuple[tuple[str, int], ...]
+
+
+class _Desired(msgspec.Struct, forbid_unknown_fields=True):
     sequence: int
     champion: str
     previous: str | None
     since: datetime
+    challengers: tuple[_Challenger, ...] = ()
+    shadows: tuple[_Shadow, ...] = ()
+    salt: str | None = None
+    lease_s: float = LEASE_S
+    timeout_s: float | None = None
+    constant: dict[str, Any] | None = None
+    split: _Split | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     schema_version: int
     environment: str
-    models: dict[str, _Stored]
+    models: dict[str, _Desired]
+
+
+def _desired(stored: _Desired) -> Desired:
+    return Desired(
+        sequence=stored.sequence,
+        champion=Digest(stored.champion),
+        previous=None if stored.previous is None else Digest(stored.previous),
+        challengers=tuple(
+            DesiredChallenger(name=each.name, bundle=Digest(each.bundle), weight=each.weight, tags=each.tags)
+            for each in stored.challengers
+        ),
+        shadows=tuple(
+            DesiredShadow(name=each.name, bundle=Digest(each.bundle), share=each.share) for each in stored.shadows
+        ),
+        salt=stored.salt,
+        lease_s=stored.lease_s,
+        timeout_s=stored.timeout_s,
+        constant=stored.constant,
+        since=stored.since,
+        split=None if stored.split is None else Split(stored.split.salt, stored.split.runs),
+    )
+
+
+def encode_desired(desired: Desired) -> msgspec.Raw:
+    """Return a desired routing as JSON, for another process of this server."""
+    return msgspec.Raw(msgspec.json.encode(asdict(desired)))
+
+
+def decode_desired(data: msgspec.Raw) -> Desired:
+    """Read it back."""
+    return _desired(msgspec.json.decode(data, type=_Desired))
+
+
+def read_routing(path: Path, environment: str) -> dict[str, Desired]:
+    """Return what was saved last, by model; empty when nothing ever was. Needs no lock: the file is replaced whole.
+
+    Raises:
+        IntegrityError: The file cannot be read; routing must not be guessed.
+        ConfigError: It belongs to another environment.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as broken:
+        raise IntegrityError(f"{path} cannot be read: {broken}") from broken
+    try:
+        stored = msgspec.json.decode(data, type=_File)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
+        raise IntegrityError(
+            f"{path} is not what this server wrote: {broken}; "
+            "remove it and put the routing again, with the ledger's sequence"
+        ) from broken
+    if stored.schema_version not in _READS:
+        raise IntegrityError(f"{path}: schema_version is {stored.schema_version}; this server reads 1 and 2")
+    if stored.environment != environment:
+        raise ConfigError(f"{path} is the routing of environment {stored.environment!r}, not {environment!r}")
+    routing = {model: _desired(each) for model, each in stored.models.items()}
+    for model, desired in routing.items():
+        problem = desired.problem()
+        if problem is not None:
+            raise IntegrityError(f"{path}: model {model!r}: {problem}; no server wrote that: put the routing again")
+    return routing
 
 
 class RoutingFile:
@@ -59,40 +152,8 @@ class RoutingFile:
         os.close(self._lock)
 
     def load(self) -> dict[str, Desired]:
-        """Return what was saved last, by model; empty when nothing ever was.
-
-        Raises:
-            IntegrityError: The file cannot be read; routing must not be guessed.
-            ConfigError: It belongs to another environment.
-        """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        except OSError as broken:
-            raise IntegrityError(f"{self.path} cannot be read: {broken}") from broken
-        try:
-            stored = msgspec.json.decode(data, type=_File)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
-            raise IntegrityError(
-                f"{self.path} is not what this server wrote: {broken}; "
-                "remove it and put the routing again, with the ledger's sequence"
-            ) from broken
-        if stored.schema_version != 1:
-            raise IntegrityError(f"{self.path}: schema_version is {stored.schema_version}; this server reads 1")
-        if stored.environment != self._environment:
-            raise ConfigError(
-                f"{self.path} is the routing of environment {stored.environment!r}, not {self._environment!r}"
-            )
-        return {
-            model: Desired(
-                sequence=each.sequence,
-                champion=Digest(each.champion),
-                previous=None if each.previous is None else Digest(each.previous),
-                since=each.since,
-            )
-            for model, each in stored.models.items()
-        }
+        """Return what was saved last, by model, see `read_routing`."""
+        return read_routing(self.path, self._environment)
 
     def save(self, models: Mapping[str, Desired]) -> None:
         """Keep this routing; after a return it survives a power cut, after an error the old one stands.
@@ -100,15 +161,12 @@ class RoutingFile:
         Raises:
             OSError: The disk did not take it.
         """
-        data = msgspec.json.format(
-            msgspec.json.encode(
-                _File(
-                    1,
-                    self._environment,
-                    {m: _Stored(d.sequence, d.champion, d.previous, d.since) for m, d in models.items()},
-                )
-            )
-        )
+        stored = {
+            "schema_version": VERSION,
+            "environment": self._environment,
+            "models": {model: asdict(desired) for model, desired in models.items()},
+        }
+        data = msgspec.json.format(msgspec.json.encode(stored))
         new = self.path.with_suffix(".new")
         with new.open("wb") as file:
             file.write(data)

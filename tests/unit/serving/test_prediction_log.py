@@ -6,29 +6,47 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lockgate.serving.columns import Flag
+from lockgate.core.contract import LogPolicy
+from lockgate.serving.column_values import CodedStrings, Flag
+from lockgate.serving.logged_line import LoggedColumns, read_columns, read_line
 from lockgate.serving.prediction_log import PredictionLog, Record
+from lockgate.serving.segments import segments, taken
+from tests.bundles import contract
 
 
-def record(number: int = 1, *, rows: int = 1, model: str = "toy", inputs: Any = None) -> Record:
+def record(
+    number: int = 1,
+    *,
+    rows: int = 1,
+    model: str = "toy",
+    inputs: Any = None,
+    policy: LogPolicy | None = None,
+    entity_column: str | None = None,
+    entity: str | None = "e",
+    body_bytes: int = 0,
+) -> Record:
+    described = None if policy is None else replace(contract(model), log=policy, entity=entity_column)
     return Record(
         time=1_767_312_000.25,
         prediction_id=f"p-{number}",
         model=model,
         digest="d" * 64,
         arm="champion",
-        entity="e",
+        entity=entity,
         rows=rows,
         inputs=inputs,
-        outputs={"probability": np.array([0.25], np.float32), "label": ["no"]},
+        outputs={"probability": np.full(rows, 0.25, np.float32), "label": ["no"] * rows},
         flags=(Flag("out_of_range", "amount", (0,)),),
         latency_us=87,
+        contract=described,
+        body_bytes=body_bytes,
     )
 
 
@@ -52,15 +70,20 @@ def test_a_record_becomes_one_line_with_every_fact(tmp_path: Path) -> None:
         {
             "time": "2026-01-02T00:00:00.250000+00:00",
             "prediction_id": "p-1",
+            "request_id": None,
             "model": "toy",
             "digest": "d" * 64,
             "arm": "champion",
+            "kind": "live",
+            "fallback": False,
+            "propensity": 1.0,
             "entity": "e",
             "rows": 1,
             "inputs": {"amount": [1.5], "colour": [None]},
             "outputs": {"probability": [0.25], "label": ["no"]},
             "flags": [{"flag": "out_of_range", "column": "amount", "rows": [0]}],
             "latency_us": 87,
+            "trace": None,
         }
     ]
 
@@ -96,10 +119,11 @@ def test_a_segment_is_closed_at_its_size(tmp_path: Path) -> None:
 def full_disk(full: threading.Event) -> Callable[[Path], int]:
     """Open segments on a device that the kernel says is full, for as long as the event is set."""
 
-    def open_file(path: Path) -> int:
-        return os.open("/dev/full" if full.is_set() else path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    def opener(path: Path) -> int:
+        path.touch()
+        return os.open("/dev/full" if full.is_set() else path, os.O_WRONLY | os.O_APPEND, 0o640)
 
-    return open_file
+    return opener
 
 
 def test_a_full_disk_costs_only_what_the_queue_cannot_hold_and_is_said(
@@ -107,15 +131,46 @@ def test_a_full_disk_costs_only_what_the_queue_cannot_hold_and_is_said(
 ) -> None:
     full = threading.Event()
     full.set()
-    log = PredictionLog(tmp_path, flush_s=0.001, queue_rows=10, open_file=full_disk(full))
+    log = PredictionLog(tmp_path, flush_s=0.001, queue_rows=10, opener=full_disk(full))
     for number in range(15):
         log.append(record(number))
     wait_for(lambda: log.errors > 1)
     assert (log.queued_rows, log.dropped_rows, log.written_rows) == (10, 5, 0)
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
+    assert "10 rows wait, 5 were dropped" in str(log.problem)
     log.close()
     assert log.queued_rows == 10
     assert "10 rows of the prediction log were lost" in caplog.messages[-1]
+
+
+def test_lines_that_wait_for_the_disk_are_bounded_in_bytes(tmp_path: Path) -> None:
+    full = threading.Event()
+    full.set()
+    log = PredictionLog(tmp_path, flush_s=0.001, queue_bytes=5_000, opener=full_disk(full))
+    for number in range(100):
+        log.append(record(number, inputs={"colour": ["r" * 1000]}))
+    wait_for(lambda: log.dropped_rows > 90)
+    assert 3_000 < log.queued_bytes <= 5_000
+    assert log.queued_rows + log.dropped_rows == 100
+    log.close()
+
+
+def test_requests_that_are_no_lines_yet_are_bounded_by_the_size_of_their_bodies(tmp_path: Path) -> None:
+    held = threading.Event()
+
+    def opener(path: Path) -> int:
+        held.wait(10)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+
+    log = PredictionLog(tmp_path, flush_s=0.001, queue_bytes=1_000_000, opener=opener)
+    log.append(record(0))
+    wait_for(lambda: len(log._queue) == 0)  # the writer is busy opening
+    for number in range(1, 11):
+        log.append(record(number, body_bytes=300_000))
+    assert (log.queued_rows, log.dropped_rows) == (4, 7)
+    held.set()
+    log.close()
+    assert log.written_rows == 4
 
 
 def test_after_a_full_disk_the_kept_records_are_written_once(tmp_path: Path) -> None:
@@ -145,3 +200,177 @@ def test_one_request_larger_than_the_queue_is_still_taken_when_nothing_waits(tmp
     log.append(record(rows=50))
     log.close()
     assert log.written_rows == 50
+
+
+def test_one_models_broken_folder_costs_the_others_nothing(tmp_path: Path) -> None:
+    (tmp_path / "toy").write_text("")  # a file where the folder should be
+    log = PredictionLog(tmp_path, flush_s=0.001)
+    log.append(record(1))
+    log.append(record(2, model="other"))
+    wait_for(lambda: log.written_rows == 1)
+    wait_for(lambda: log.errors > 0)
+    assert [line["prediction_id"] for line in lines(tmp_path / "other")] == ["p-2"]
+    log.close()
+
+
+def test_workers_write_segments_of_their_own_into_one_folder(tmp_path: Path) -> None:
+    logs = [PredictionLog(tmp_path, worker=worker) for worker in (1, 2)]
+    for log in logs:
+        log.append(record())
+        log.close()
+    assert sorted(path.stem.split("-")[1] for path in segments(tmp_path / "toy")) == ["w1", "w2"]
+
+
+def test_a_segment_can_be_taken_only_after_its_writer_closed_it(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, flush_s=0.001)
+    log.append(record())
+    wait_for(lambda: log.written_rows == 1)
+    (segment,) = segments(tmp_path / "toy")
+    with taken(segment) as got:
+        assert not got
+    log.close()
+    with taken(segment) as got:
+        assert got
+
+
+def test_a_segment_is_closed_at_its_age_without_a_further_request(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, flush_s=0.001, segment_age_s=0.02)
+    log.append(record())
+    wait_for(lambda: log.written_rows == 1)
+    (segment,) = segments(tmp_path / "toy")
+
+    def is_closed() -> bool:
+        with taken(segment) as got:
+            return got
+
+    wait_for(is_closed)
+    log.close()
+
+
+HIDING = LogPolicy(hashed=("colour",), omitted=("age",))
+INPUTS = {"amount": [1.5], "colour": ["red"], "age": [41], "shape": ["disc"]}
+
+
+def written(folder: Path, *records: Record) -> list[dict[str, Any]]:
+    log = PredictionLog(folder / "predictions")
+    for each in records:
+        log.append(each)
+    log.close()
+    return lines(folder / "predictions" / "toy")
+
+
+def test_hashed_columns_are_joinable_and_omitted_ones_are_gone(tmp_path: Path) -> None:
+    red, again, blue = written(
+        tmp_path,
+        record(1, inputs=INPUTS, policy=HIDING),
+        record(2, inputs=INPUTS, policy=HIDING),
+        record(3, inputs=INPUTS | {"colour": ["blue"]}, policy=HIDING),
+    )
+    assert red["inputs"] == {"amount": [1.5], "shape": ["disc"]}
+    assert red["omitted"] == ["age"]
+    assert red["hashed"] == again["hashed"] != blue["hashed"]
+    (segment,) = segments(tmp_path / "predictions" / "toy")
+    assert b'"red"' not in segment.read_bytes()
+
+
+def test_a_hash_cannot_be_guessed_without_the_key_which_only_the_owner_reads(tmp_path: Path) -> None:
+    here, there = (
+        written(folder, record(inputs=INPUTS, policy=HIDING))[0]["hashed"]
+        for folder in (tmp_path / "a", tmp_path / "b")
+    )
+    assert here != there
+    key = tmp_path / "a" / "prediction-log.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert len(bytes.fromhex(key.read_text())) == 32
+
+
+def test_the_key_is_kept_so_that_values_stay_joinable_over_restarts(tmp_path: Path) -> None:
+    first, second = (written(tmp_path, record(inputs=INPUTS, policy=HIDING))[-1]["hashed"] for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("policy", [LogPolicy(hashed=("colour",)), LogPolicy(omitted=("colour",))])
+def test_the_entity_is_hashed_when_its_column_is_not_to_be_read(tmp_path: Path, policy: LogPolicy) -> None:
+    (line,) = written(tmp_path, record(inputs=INPUTS, policy=policy, entity_column="colour", entity="red"))
+    assert line["entity"] != "red"
+    assert line.get("hashed", {"colour": [line["entity"]]}) == {"colour": [line["entity"]]}
+
+
+def test_a_numeric_entity_is_hashed_like_its_column_however_it_was_written(tmp_path: Path) -> None:
+    policy = LogPolicy(hashed=("age",))
+    one, other = written(
+        tmp_path,
+        record(1, inputs=INPUTS | {"age": [41]}, policy=policy, entity_column="age", entity="41"),
+        record(
+            2, inputs=INPUTS | {"age": np.array([41.0], np.float32)}, policy=policy, entity_column="age", entity="41.0"
+        ),
+    )
+    assert {one["entity"], other["entity"], *one["hashed"]["age"], *other["hashed"]["age"]} == {one["entity"]}
+
+
+def test_without_inputs_neither_values_nor_hashes_are_kept(tmp_path: Path) -> None:
+    (line,) = written(tmp_path, record(inputs=INPUTS, policy=replace(HIDING, inputs=False)))
+    assert line["inputs"] is None
+    assert "hashed" not in line
+
+
+def test_columns_that_the_contract_does_not_know_are_not_kept(tmp_path: Path) -> None:
+    inputs = INPUTS | {"passport": ["X1"], "account": ["a-7"]}
+    (line,) = written(tmp_path, record(inputs=inputs, policy=LogPolicy(), entity_column="account"))
+    assert line["inputs"] == INPUTS | {"account": ["a-7"]}
+
+
+def test_nothing_is_written_while_the_key_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "prediction-log.key").mkdir()
+    log = PredictionLog(tmp_path / "predictions", flush_s=0.001)
+    log.append(record(inputs=INPUTS, policy=HIDING))
+    wait_for(lambda: log.errors > 1)
+    assert not segments(tmp_path / "predictions" / "toy")
+    (tmp_path / "prediction-log.key").rmdir()
+    wait_for(lambda: log.written_rows == 1)
+    log.close()
+
+
+def test_arrays_and_coded_strings_become_plain_json(tmp_path: Path) -> None:
+    inputs = {
+        "amount": np.array([1.5, np.nan, 3], np.float32)[::-1],
+        "colour": CodedStrings(np.array([1, -1, 0], np.int32), ("red", "blue")),
+    }
+    (line,) = written(tmp_path, record(rows=3, inputs=inputs, policy=LogPolicy()))
+    assert line["inputs"] == {"amount": [3.0, None, 1.5], "colour": ["blue", None, "red"]}
+
+
+def test_a_large_request_is_written_in_pieces_that_make_the_same_line(tmp_path: Path) -> None:
+    rows = 2500
+    inputs = {
+        "amount": [float(i) for i in range(rows)],
+        "age": np.arange(rows, dtype=np.float32),
+        "colour": CodedStrings(np.arange(rows, dtype=np.int32) % 2, ("red", "blue")),
+        "shape": ["disc"] * rows,
+    }
+    (line,) = written(tmp_path, record(rows=rows, inputs=inputs, policy=LogPolicy(hashed=("shape",))))
+    assert line["inputs"]["amount"] == line["inputs"]["age"] == [float(i) for i in range(rows)]
+    assert line["inputs"]["colour"] == ["red", "blue"] * (rows // 2)
+    assert len(line["hashed"]["shape"]) == len(line["outputs"]["label"]) == len(line["outputs"]["probability"]) == rows
+    assert line["flags"] == [{"flag": "out_of_range", "column": "amount", "rows": [0]}]
+
+
+def test_the_types_of_a_bundles_columns_are_kept_beside_its_lines(tmp_path: Path) -> None:
+    written(tmp_path, record(inputs=INPUTS, policy=HIDING, entity_column="account"))
+    assert read_columns(tmp_path / "predictions" / "toy", "d" * 64) == LoggedColumns(
+        inputs={"amount": "number", "shape": "string", "account": "string"},
+        outputs={"probability": "number", "label": "string"},
+        hashed=("colour",),
+        omitted=("age",),
+    )
+
+
+def test_a_line_reads_back_and_nothing_else_does(tmp_path: Path) -> None:
+    written(tmp_path, record(inputs=INPUTS, policy=HIDING))
+    (segment,) = segments(tmp_path / "predictions" / "toy")
+    (line,) = segment.read_bytes().splitlines()
+    read = read_line(line)
+    assert read is not None
+    assert (read.prediction_id, read.inputs, read.omitted) == ("p-1", {"amount": [1.5], "shape": ["disc"]}, ("age",))
+    for broken in (line[:-5], b"", b"[]", b"{}", b'"\xff"', line.replace(b'"rows":1', b'"rows":2')):
+        assert read_line(broken) is None

@@ -1,5 +1,6 @@
 """The routing on disk."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,10 +8,26 @@ import pytest
 
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.router import Desired
-from lockgate.serving.state import RoutingFile
+from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.state import RoutingFile, read_routing
 
-WANTED = {"toy": Desired(sequence=3, champion=Digest("a" * 64), previous=None, since=datetime(2026, 1, 2, tzinfo=UTC))}
+A, B, C = (Digest(letter * 64) for letter in "abc")
+SINCE = datetime(2026, 1, 2, tzinfo=UTC)
+WANTED = {
+    "toy": Desired(
+        sequence=3,
+        champion=A,
+        previous=B,
+        challengers=(DesiredChallenger(name="canary", bundle=B, weight=0.07, tags=("new",)),),
+        shadows=(DesiredShadow(name="dark", bundle=C, share=0.5),),
+        salt="autumn",
+        lease_s=3.5,
+        timeout_s=0.05,
+        constant={"probability": 1.0, "label": "yes"},
+        since=SINCE,
+    ).settled(None),
+    "other": Desired(sequence=1, champion=A, since=SINCE),
+}
 
 
 def test_what_was_saved_is_loaded_by_the_next_server(tmp_path: Path) -> None:
@@ -19,6 +36,34 @@ def test_what_was_saved_is_loaded_by_the_next_server(tmp_path: Path) -> None:
     first.save(WANTED)
     first.close()
     assert RoutingFile(tmp_path, "staging").load() == WANTED
+
+
+def test_a_file_of_the_version_before_is_still_read(tmp_path: Path) -> None:
+    file = RoutingFile(tmp_path, "staging")
+    champion = {"sequence": 3, "champion": A, "previous": None, "since": SINCE.isoformat()}
+    file.path.write_text(json.dumps({"schema_version": 1, "environment": "staging", "models": {"toy": champion}}))
+    assert file.load() == {"toy": Desired(sequence=3, champion=A, since=SINCE)}
+
+
+def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    file = RoutingFile(tmp_path, "staging")
+    file.path.write_text('{"schema_version": 3, "environment": "staging", "models": {}}')
+    with pytest.raises(IntegrityError, match="schema_version is 3; this server reads 1 and 2"):
+        file.load()
+
+
+def test_a_routing_that_breaks_a_rule_is_never_served(tmp_path: Path) -> None:
+    file = RoutingFile(tmp_path, "staging")
+    file.save(WANTED)
+    file.path.write_text(file.path.read_text().replace("0.07", "1.07"))
+    with pytest.raises(IntegrityError, match=r"model 'toy': challengers\[0\]\.weight is 1\.07"):
+        file.load()
+
+
+def test_the_routing_is_read_without_the_lock_by_who_does_not_own_it(tmp_path: Path) -> None:
+    owner = RoutingFile(tmp_path, "staging")
+    owner.save(WANTED)
+    assert read_routing(owner.path, "staging") == WANTED
 
 
 def test_a_half_written_file_beside_it_changes_nothing(tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
 """The two request forms, read without a server, and what the server says about itself."""
 
+import math
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lockgate.serving.app import DATA_ROUTES
-from lockgate.serving.http import Dispatch
-from lockgate.serving.http_invocations import parse_body
-from lockgate.serving.http_v2 import parse_tensors
+from lockgate.serving.columns import CodedStrings, InputEncoder
+from lockgate.serving.http import Dispatch, Request, caller_request_id, caller_trace, parse_json
+from lockgate.serving.invocation_request import parse_invocation, read_csv, typed
 from lockgate.serving.openapi import SCHEMAS, document
 from lockgate.serving.refusals import Reason, RequestRefused
+from lockgate.serving.v2_binary import no_binary
+from lockgate.serving.v2_model import BundleForm
+from lockgate.serving.v2_request import InferRequest, parse_infer, read_infer
+from tests.bundles import contract
 
 
 def tensor(**change: Any) -> dict[str, Any]:
@@ -20,7 +29,7 @@ def tensor(**change: Any) -> dict[str, Any]:
     "given", [tensor(), tensor(shape=[2, 1]), tensor(shape=[2, 1], data=[[1], [2]]), tensor(datatype="INT64")]
 )
 def test_a_column_may_be_flat_or_nested(given: dict[str, Any]) -> None:
-    columns, _ = parse_tensors({"inputs": [given]})
+    columns = parse_infer({"inputs": [given]}, no_binary).columns
     assert columns == {"age": [1, 2]}
 
 
@@ -44,7 +53,188 @@ def test_a_column_may_be_flat_or_nested(given: dict[str, Any]) -> None:
 )
 def test_a_malformed_infer_request_names_the_tensor(body: Any, said: str) -> None:
     with pytest.raises(RequestRefused, match=said):
-        parse_tensors(body)
+        parse_infer(body, no_binary)
+
+
+NAMES = st.sampled_from(["age", "amount", "numbers", "strings"])
+CELLS = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SHAPES = st.sampled_from([[1], [1, 1], [1, 2], [2], [2, 1], [2, 2], [0], [], [1, 1, 1], ["1"], 1, None])
+HINTS = st.none() | st.fixed_dictionaries({}, optional={"content_type": st.sampled_from(["np", "str", "pd", "x", 1])})
+TENSORS = st.fixed_dictionaries(
+    {
+        "name": NAMES,
+        "shape": SHAPES,
+        "datatype": st.sampled_from(["FP32", "FP64", "BYTES", "INT64", "UINT8", "BOOL", "FP8"]),
+        "data": st.lists(CELLS | st.booleans() | st.lists(CELLS, max_size=2), max_size=2),
+    },
+    optional={"parameters": HINTS},
+)
+FLAGS_ASKED = st.none() | st.fixed_dictionaries(
+    {},
+    optional={"explain": st.sampled_from([True, False, None, 1]), "binary_data_output": st.booleans(), "other": CELLS},
+)
+OUTPUTS_ASKED = st.none() | st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["label", "probability", 1])},
+        optional={"parameters": st.none() | st.fixed_dictionaries({}, optional={"binary_data": st.booleans()})},
+    ),
+    max_size=2,
+)
+BODIES = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSORS, max_size=2)},
+    optional={"id": st.none() | st.text() | st.integers(0, 9), "parameters": FLAGS_ASKED, "outputs": OUTPUTS_ASKED},
+)
+
+
+def outcome(read: Any, body: Any) -> InferRequest | str:
+    try:
+        asked: InferRequest = read(body)
+    except RequestRefused as refused:
+        return refused.message
+    return asked
+
+
+@settings(max_examples=150, deadline=None)
+@given(BODIES)
+def test_the_quick_way_and_the_thorough_one_read_the_same(body: Any) -> None:
+    raw = orjson.dumps(body)
+    assert outcome(read_infer, raw) == outcome(lambda each: parse_infer(orjson.loads(each), no_binary), raw)
+
+
+def test_the_quick_way_is_taken_by_one_row_of_either_form() -> None:
+    columns = read_infer(b'{"inputs": [{"name": "age", "shape": [1], "datatype": "INT64", "data": [41]}]}')
+    assert (columns.columns, columns.datatypes, columns.widths) == ({"age": [41]}, ["INT64"], {})
+    row = read_infer(b'{"inputs": [{"name": "numbers", "shape": [1, 2], "datatype": "FP32", "data": [1.5, null]}]}')
+    assert (row.columns, row.widths) == ({"numbers": [1.5, None]}, {"numbers": 2})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (tensor(datatype="INT64", data=[1, 2.5]), "input 'age', row 1: not an integer"),
+        (tensor(datatype="BOOL", data=[True, 1]), "datatype 'BOOL' takes true, false and null; value 1"),
+        (tensor(datatype="BYTES", data=["a", "b"], parameters={"content_type": "base64"}), "base64 is not taken"),
+        (
+            tensor(datatype="BYTES", data=["a", "b"], parameters={"content_type": "pd_json"}),
+            "not every value is a JSON",
+        ),
+        (tensor(datatype="BYTES", data=[1, 2], parameters={"content_type": "pd_json"}), "not every value is a JSON"),
+        (tensor(parameters=7), "'parameters' must be an object"),
+        (tensor(name="numbers", shape=[2, 3]), r"shape \[2, 3\] but 2 values"),
+        (tensor(name="numbers", shape=[2, 2], data=[[1, 2], [3]]), r"shape \[2, 2\] but 2 values"),
+        (tensor(name="numbers", shape=[1, 2, 1]), "one tensor is one column"),
+    ],
+)
+def test_data_that_is_not_what_its_tensor_says_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestRefused, match=said):
+        parse_infer({"inputs": [given]}, no_binary)
+
+
+def test_hints_of_other_clients_change_nothing_but_what_they_must() -> None:
+    data = ['"red"', "null"]
+    plain = tensor(datatype="BYTES", data=data, parameters={"content_type": "str"})
+    texts = tensor(datatype="BYTES", data=data, parameters={"content_type": "pd_json"})
+    assert parse_infer({"inputs": [plain]}, no_binary).columns["age"] == data
+    assert parse_infer({"inputs": [texts]}, no_binary).columns["age"] == ["red", None]
+    truth = tensor(datatype="BOOL", data=[True, None])
+    assert parse_infer({"inputs": [truth]}, no_binary).columns["age"] == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("id", 7, "'id' must be a string"),
+        ("parameters", [], "'parameters' must be an object"),
+        ("parameters", {"explain": 1}, "parameters.explain must be true or false"),
+        ("parameters", {"binary_data_output": "x"}, "parameters.binary_data_output must be true or false"),
+        ("outputs", [{"name": "label", "parameters": {"binary_data": 1}}], "binary_data must be true or false"),
+        ("outputs", {"name": "label"}, "'outputs' must be a list of objects with a 'name'"),
+    ],
+)
+def test_a_malformed_field_beside_the_tensors_is_named(field: str, value: Any, said: str) -> None:
+    with pytest.raises(RequestRefused, match=said):
+        read_infer(orjson.dumps({"inputs": [tensor()], field: value}))
+
+
+def test_what_an_output_says_of_its_form_goes_before_what_the_request_says() -> None:
+    outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probability"}]
+    body = {"inputs": [tensor()], "outputs": outputs, "parameters": {"binary_data_output": True}}
+    asked = read_infer(orjson.dumps(body))
+    assert (asked.wants_binary("label"), asked.wants_binary("probability")) == (False, True)
+
+
+def row_major(numbers: Any, strings: Any) -> InferRequest:
+    inputs = [
+        {"name": "numbers", "shape": [len(numbers), 2], "datatype": "FP32", "data": numbers},
+        {"name": "strings", "shape": [len(strings), 2], "datatype": "BYTES", "data": strings},
+    ]
+    return read_infer(orjson.dumps({"inputs": inputs}))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_rows_become_columns_in_the_order_the_metadata_tells(rows: int) -> None:
+    form = BundleForm(contract())
+    order = orjson.loads(form.metadata(())["parameters"]["row_major"])  # type: ignore[index]  # an object
+    assert order == {"numbers": ["amount", "age"], "strings": ["colour", "shape"]}
+    asked = row_major([[12.5, 41], [None, 30]][:rows], [["red", "disc"], [None, "cube"]][:rows])
+    form.check(asked)
+    wanted = {"amount": [12.5, None], "age": [41, 30], "colour": ["red", None], "shape": ["disc", "cube"]}
+    assert form.columns(asked) == {name: values[:rows] for name, values in wanted.items()}
+
+
+def test_rows_of_arrays_become_columns_without_a_copy() -> None:
+    numbers, codes = np.arange(6.0), np.arange(6, dtype=np.int32) % 3
+    asked = InferRequest(
+        {"numbers": numbers, "strings": CodedStrings(codes, ("red", "disc", "cube"))},
+        ["FP64", "BYTES"], {"numbers": 2, "strings": 2}, None, False, None, False,
+    )  # fmt: skip
+    columns = BundleForm(contract()).columns(asked)
+    assert np.array_equal(columns["age"], [1, 3, 5])  # type: ignore[arg-type]  # an array
+    assert np.shares_memory(columns["age"], numbers)  # type: ignore[arg-type]  # an array
+    colours = columns["colour"]
+    assert isinstance(colours, CodedStrings)
+    assert colours.codes.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"numbers": None}, "input 'numbers' holds 0 columns; this model takes 2 numbers a row, in this order: amount"),
+        ({"strings": ([1, 3], ["a", "b", "c"])}, "input 'strings' holds 3 columns; this model takes 2"),
+    ],
+)
+def test_rows_of_other_columns_than_the_models_are_refused(change: dict[str, Any], said: str) -> None:
+    tensors = {"numbers": ([1, 2], [1, 2]), "strings": ([1, 2], ["red", "disc"])} | change
+    inputs = [
+        {"name": name, "shape": given[0], "datatype": "FP32" if name == "numbers" else "BYTES", "data": given[1]}
+        for name, given in tensors.items()
+        if given is not None
+    ]
+    with pytest.raises(RequestRefused, match=said):
+        BundleForm(contract()).columns(read_infer(orjson.dumps({"inputs": inputs})))
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (b'{"a": [1, NaN]}', {"a": [1, None]}),
+        (b'{"a": ["NaN", NaN, "x NaN, y"]}', {"a": ["NaN", None, "x NaN, y"]}),
+        (b'{"a": [-Infinity, Infinity]}', {"a": [-math.inf, math.inf]}),
+    ],
+)
+def test_what_pythons_clients_write_for_null_is_null(body: bytes, wanted: Any) -> None:
+    assert parse_json(body) == wanted
+
+
+@pytest.mark.parametrize(
+    "body", [b"NaN" * 9, b"\xffNaN", b"[" * 3000 + b"NaN", b"[nan]", b"Infinity", b"-NaN" + b"9" * 5000]
+)
+def test_what_is_near_json_is_not_json(body: bytes) -> None:
+    if body == b"Infinity":
+        assert parse_json(body) == math.inf
+        return
+    with pytest.raises(RequestRefused, match="not JSON"):
+        parse_json(body)
 
 
 @pytest.mark.parametrize(
@@ -59,11 +249,16 @@ def test_a_malformed_infer_request_names_the_tensor(body: Any, said: str) -> Non
     ],
 )
 def test_mlflows_forms_all_give_the_same_columns(body: Any) -> None:
-    assert {name: list(values) for name, values in parse_body(body).items()} == {"a": [1, 2], "b": ["x", None]}
+    assert parse_invocation(body).columns == {"a": [1, 2], "b": ["x", None]}
 
 
 def test_one_row_may_be_sent_as_plain_values() -> None:
-    assert {k: list(v) for k, v in parse_body({"inputs": {"a": 1, "b": "x"}}).items()} == {"a": [1], "b": ["x"]}
+    assert parse_invocation({"inputs": {"a": 1, "b": "x"}}).columns == {"a": [1], "b": ["x"]}
+
+
+def test_params_that_mean_nothing_are_named_and_an_explanation_is_asked_for() -> None:
+    asked = parse_invocation({"inputs": {"a": [1]}, "params": {"explain": True, "top_k": 3, "beam": 2}})
+    assert (asked.explain, asked.ignored) == (True, ("beam", "top_k"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +268,8 @@ def test_one_row_may_be_sent_as_plain_values() -> None:
         ({}, Reason.MALFORMED, "exactly one of"),
         ({"inputs": {"a": [1]}, "instances": []}, Reason.MALFORMED, "exactly one of"),
         ({"inputs": {"a": [1]}, "parms": 1}, Reason.MALFORMED, "'parms' means nothing"),
-        ({"inputs": {"a": [1]}, "params": {"x": 1}}, Reason.MALFORMED, "'params' means nothing"),
+        ({"inputs": {"a": [1]}, "params": [1]}, Reason.MALFORMED, "params must be an object"),
+        ({"inputs": {"a": [1]}, "params": {"explain": 1}}, Reason.MALFORMED, "params.explain must be true or false"),
         ({"inputs": {"a": [1], "b": 2}}, Reason.UNEQUAL_LENGTHS, "column 'b' is one value"),
         ({"dataframe_split": []}, Reason.MALFORMED, "dataframe_split must be an object"),
         ({"dataframe_split": {"columns": ["a", 1], "data": []}}, Reason.MALFORMED, "array of names"),
@@ -89,8 +285,98 @@ def test_one_row_may_be_sent_as_plain_values() -> None:
 )
 def test_a_malformed_invocation_names_the_field(body: Any, reason: Reason, said: str) -> None:
     with pytest.raises(RequestRefused, match=said) as refused:
-        parse_body(body)
+        parse_invocation(body)
     assert refused.value.reason is reason
+
+
+HEADER = b"shape,amount,age,colour\r\n"
+
+
+def csv_columns(text: bytes) -> dict[str, Any]:
+    return dict(typed(InputEncoder(contract()), read_csv(text, 3)))
+
+
+def test_csv_is_read_as_pandas_writes_it() -> None:
+    wanted = {"shape": ["disc", "NA"], "amount": [12.5, None], "age": [41.0, None], "colour": [None, "red"]}
+    assert csv_columns(HEADER + b'disc,12.5,41,\r\n"NA",NaN,NA,red\r\n') == wanted
+    assert csv_columns(b"\xef\xbb\xbf" + HEADER + b"disc,12.5,41,\n\nNA,,,red") == wanted
+    with_index = b",shape,amount,age,colour\n0,disc,12.5,41,\n1,NA,null,<NA>,red\n"
+    assert csv_columns(with_index) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "said"),
+    [
+        (b"", Reason.MALFORMED, "it is empty"),
+        (b"\xff", Reason.MALFORMED, "not CSV"),
+        (b'a\n"b', Reason.MALFORMED, "not CSV"),
+        (b"a,a\n1,2\n", Reason.MALFORMED, "names a column twice"),
+        (b"a,b\n1\n", Reason.UNEQUAL_LENGTHS, r"csv.data\[0\]"),
+        (HEADER + b"disc,x,41,red\n", Reason.WRONG_TYPE, "column 'amount', row 0: expected a number, got 'x'"),
+        (HEADER + b"disc," + b"x" * 100 + b",41,red\n", Reason.WRONG_TYPE, r"got 'x{40}\.\.\.'"),
+        (HEADER + b"disc,1,41,red\n" * 4, Reason.TOO_MANY_ROWS, "more than 3 rows"),
+        (b"a" + b"\n" * 100_000, Reason.TOO_MANY_ROWS, "more than 3 rows"),
+    ],
+)
+def test_csv_that_is_none_or_too_much_is_refused(text: bytes, reason: Reason, said: str) -> None:
+    with pytest.raises(RequestRefused, match=said) as refused:
+        csv_columns(text)
+    assert refused.value.reason is reason
+
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(b"abc-1", True), (b"a b", True), (b"x" * 128, True), (b"x" * 129, False), (b"", False), (b" a", False)]
+    + [(bad, False) for bad in (b"a\tb", b"\x7f", "é".encode(), b"a\r\nset-cookie: x")],
+)
+def test_a_callers_id_is_kept_when_it_is_short_and_printable(value: bytes, kept: bool) -> None:
+    assert caller_request_id({b"x-request-id": value}) == (value.decode() if kept else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (TRACE, True),
+        (b"cc" + TRACE[2:] + b"-what-comes-later", True),
+        (TRACE.upper(), False),
+        (b"ff" + TRACE[2:], False),
+        (b"00-" + b"0" * 32 + TRACE[35:], False),
+        (TRACE[:36] + b"0" * 16 + b"-01", False),
+        (TRACE[:-1], False),
+        (b"", False),
+    ],
+)
+def test_a_trace_context_is_passed_on_when_it_is_one(value: bytes, kept: bool) -> None:
+    assert caller_trace({b"traceparent": value}) == (value.decode() if kept else None)
+
+
+def test_without_headers_there_is_neither() -> None:
+    assert (caller_request_id({}), caller_trace({})) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "taken"),
+    [
+        (None, True),
+        (b"application/json", True),
+        (b"Application/JSON; charset=UTF-8", True),
+        (b'application/json; charset="utf-8"', True),
+        (b"application/json; charset=latin-1", False),
+        (b"application/jsonl", False),
+        (b"text/plain", False),
+    ],
+)
+def test_a_body_is_json_in_utf8_unless_it_says_otherwise(content_type: bytes | None, taken: bool) -> None:
+    request = Request({}, b"", {} if content_type is None else {b"content-type": content_type}, b"[]", 0.0)
+    if taken:
+        assert request.json() == []
+    else:
+        with pytest.raises(RequestRefused) as refused:
+            request.json()
+        assert refused.value.reason is Reason.UNSUPPORTED_MEDIA
 
 
 def test_a_path_is_found_with_its_named_segments() -> None:
@@ -101,7 +387,7 @@ def test_a_path_is_found_with_its_named_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "/v2/", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "/admin/routing"]
+    "path", ["//", "", "/v2/", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "/admin/routing"]
 )
 def test_a_path_that_is_not_there_is_refused(path: str) -> None:
     with pytest.raises(RequestRefused) as refused:
@@ -116,4 +402,5 @@ def test_the_api_document_lists_every_route_once_and_resolves_every_reference() 
     ids = [operation["operationId"] for methods in page["paths"].values() for operation in methods.values()]
     assert len(set(ids)) == len(ids)
     named = {name for route in DATA_ROUTES for name in (route.body, route.returns) if name}
-    assert named | {"Error"} == set(SCHEMAS)
+    assert named | {"Error"} == set(page["components"]["schemas"])
+    assert named <= set(SCHEMAS)

@@ -74,6 +74,9 @@ def test_every_spec_of_the_checkout_is_read(path: Path) -> None:
         ("retraining.schedule", "monthly", "is not a cron of five fields"),
         ("approval", {"timeout_s": 10, "remind_before_s": 20}, "remind_before_s must be less than"),
         ("model", {"name": "toy", "risk": "high"}, None),
+        ("serving.requests.out_of_range", "maybe", "serving.requests.out_of_range: .*'refuse', 'clip' or 'flag'"),
+        ("serving.requests.out_of_rnage", "clip", "unknown key 'out_of_rnage'; did you mean 'out_of_range'"),
+        ("serving.log.hashed", ["no_such_column"], "neither a feature nor the entity"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_path(path: str, value: object, says: str | None) -> None:

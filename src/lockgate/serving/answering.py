@@ -1,0 +1,261 @@
+"""Answers requests: chosen arm -> its model, or what stands behind it -> log, counters, shadows. Knows no transport."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from lockgate.serving.batching import Done, MicroBatches
+from lockgate.serving.columns import Columns
+from lockgate.serving.constant import constant_answer
+from lockgate.serving.dataplane import Answer, ServedModel
+from lockgate.serving.fence import ModelFailed, RunTimedOut
+from lockgate.serving.metrics import Metrics
+from lockgate.serving.options import ServerOptions
+from lockgate.serving.prediction_log import PredictionLog, Record
+from lockgate.serving.refusals import Reason, RequestRefused
+from lockgate.serving.router import Arm, Choice, Route, Router
+from lockgate.serving.shadow import ShadowResult, ShadowRunner
+
+if TYPE_CHECKING:
+    from lockgate.serving.explanation import Explanation
+
+INLINE_ROWS: Final = 32  # ours: up to about 0.3 ms of ONNX Runtime, cheaper than a thread's hand-over, and no stall
+BATCH_THREADS: Final = 2  # ours: one large request does not keep another one waiting
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """An answer with where it came from.
+
+    Attributes:
+        id: Unique; the answer, its log row and later its label carry it.
+        arm: What answered.
+        answer: What it said.
+        choice: What the routing had chosen.
+        fallback: Whether something else than the chosen arm answered, because that one failed.
+        explanation: Contributions of the columns; None unless asked for.
+    """
+
+    id: str
+    arm: Arm
+    answer: Answer
+    choice: Choice
+    fallback: bool = False
+    explanation: Explanation | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """A request on its way.
+
+    Attributes:
+        choice: What the routing had chosen.
+        columns: Values by column name.
+        started: `time.perf_counter()` when its headers were there.
+        request_id: The caller's own id.
+        trace: The caller's W3C trace context, `traceparent`.
+        body_bytes: How large it was.
+    """
+
+    choice: Choice
+    columns: Columns
+    started: float
+    request_id: str | None = None
+    trace: str | None = None
+    body_bytes: int = 0
+
+
+class Answering:
+    """The way of a request through one server.
+
+    Attributes:
+        shadows: Answer copies of requests.
+    """
+
+    def __init__(self, router: Router, metrics: Metrics, log: PredictionLog, options: ServerOptions) -> None:
+        """Make the way; nothing runs yet."""
+        self._router, self._metrics, self._log = router, metrics, log
+        self._max_rows, self._log_inputs = options.limits.rows, options.log_inputs
+        self._together = MicroBatches()
+        self.shadows: Final = ShadowRunner(self._shadowed, max_rows=options.limits.rows)
+        self._threads = ThreadPoolExecutor(max_workers=BATCH_THREADS, thread_name_prefix="batch")
+        self._id_prefix = f"{time.time_ns() // 1_000_000:x}{os.urandom(5).hex()}-"
+        self._id_count = 0
+
+    async def predict(  # noqa: PLR0913 - what a request is; an object of it would cost more than the call
+        self,
+        choice: Choice,
+        columns: Columns,
+        *,
+        started: float,
+        request_id: str | None = None,
+        trace: str | None = None,
+        body_bytes: int = 0,
+        explain: bool = False,
+    ) -> Prediction:
+        """Answer a request, count it and log it; when the chosen arm fails, by what stands behind it.
+
+        Args:
+            choice: What shall answer, from `choose`.
+            columns: Values by column name.
+            started: `time.perf_counter()` when the request's headers were there.
+            request_id: The caller's own id.
+            trace: The caller's W3C trace context, `traceparent`.
+            body_bytes: How large the request was.
+            explain: Whether contributions are wanted.
+
+        Raises:
+            RequestRefused: The request does not fit the contract.
+            ModelFailed: The model failed, and nothing stands behind it.
+        """
+        arm, fallback = choice.arm, False
+        route = self._router.table.get(arm.model.contract.model)
+        limit_s = None if route is None else route.timeout_s
+        try:
+            answer = await self._ask(arm.model, columns, limit_s)
+        except (ModelFailed, RequestRefused) as failed:
+            if isinstance(failed, RequestRefused) and failed.reason is not Reason.NO_FINITE_ANSWER:
+                raise  # the caller's doing
+            arm, answer = await self._fall_back(route, choice, columns, failed)
+            fallback = True
+        explanation = await self._explain(arm.model, columns) if explain else None
+        asked = Asked(choice, columns, started, request_id, trace, body_bytes)
+        return self.finish(asked, arm, answer, fallback=fallback, explanation=explanation)
+
+    def begin(self, choice: Choice, columns: Columns, done: Done) -> bool:
+        """Let the chosen arm answer one row at the end of this turn, if that is all there is to do.
+
+        Args:
+            choice: What shall answer.
+            columns: Values by column name.
+            done: Told of the answer, which `finish` makes a prediction of, or why there is none.
+
+        Returns:
+            Whether it was begun; False where `predict` must look closer.
+
+        Raises:
+            RequestRefused: The request does not fit the contract.
+        """
+        model = choice.arm.model
+        if model.breaker.open:
+            return False
+        row = model.encoder.encode_row(columns)
+        if row is None:
+            return False
+        route = self._router.table.get(model.contract.model)
+        self._together.submit(model, row, None if route is None else route.timeout_s, done)
+        return True
+
+    def finish(
+        self, asked: Asked, arm: Arm, answer: Answer, *, fallback: bool = False, explanation: Explanation | None = None
+    ) -> Prediction:
+        """Count and log an answer, offer the request to the shadows, and return what the caller is told."""
+        choice, columns = asked.choice, asked.columns
+        self._id_count += 1
+        prediction_id = self._id_prefix + format(self._id_count, "x")
+        seconds = time.perf_counter() - asked.started
+        model = arm.model
+        contract = model.contract
+        name, rows = contract.model, answer.rows
+        if choice.forced:
+            self._metrics.forced(name, arm.name, rows, seconds)
+        else:
+            self._metrics.answered(name, arm.name, rows, answer.flags, seconds, answer.outputs)
+        self._log.append(
+            Record(
+                time.time(),
+                prediction_id,
+                name,
+                model.digest,
+                arm.name,
+                choice.entity,
+                rows,
+                columns if self._log_inputs else None,
+                answer.outputs,
+                answer.flags,
+                int(seconds * 1e6),
+                contract,
+                asked.request_id,
+                "forced" if choice.forced else "live",
+                fallback,
+                choice.propensity,
+                asked.trace,
+                asked.body_bytes,
+            )
+        )
+        route = self._router.table.get(name)
+        if route is not None and route.shadows:
+            self.shadows.offer(route, choice, columns, prediction_id=prediction_id, rows=rows)
+        return Prediction(prediction_id, arm, answer, choice, fallback, explanation)
+
+    async def _ask(self, model: ServedModel, columns: Columns, limit_s: float | None) -> Answer:
+        if model.breaker.open:
+            kind = RunTimedOut if model.breaker.timed_out else ModelFailed
+            raise kind(f"bundle {model.digest} failed several times in a row and is not asked for a while")
+        row = model.encoder.encode_row(columns)
+        if row is not None:
+            return await self._together.answer(model, row, limit_s)
+        if len(next(iter(columns.values()), ())) <= INLINE_ROWS:
+            return model.answer(columns, self._max_rows, limit_s)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, model.answer, columns, self._max_rows, limit_s)
+
+    async def _fall_back(
+        self, route: Route | None, choice: Choice, columns: Columns, failed: ModelFailed | RequestRefused
+    ) -> tuple[Arm, Answer]:
+        """Return what answers in place of an arm that failed, and its answer.
+
+        Raises:
+            ModelFailed: Everything behind it failed too, or there is nothing; likewise RequestRefused.
+        """
+        why = "timeout" if isinstance(failed, RunTimedOut) else "error"
+        self._metrics.fell_back(choice.arm.model.contract.model, choice.arm.name, why)
+        if route is None or choice.forced:
+            raise failed
+        for arm in route.fallback(choice.arm):
+            try:
+                return arm, await self._ask(arm.model, columns, route.timeout_s)
+            except (ModelFailed, RequestRefused):
+                continue
+        if route.constant is None:
+            raise failed
+        return choice.arm, constant_answer(route.constant, len(next(iter(columns.values()))))
+
+    async def _explain(self, model: ServedModel, columns: Columns) -> Explanation:
+        from lockgate.serving.explanation import explain
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, explain, model, columns)
+
+    def _shadowed(self, result: ShadowResult) -> None:
+        answer = result.answer
+        if answer is None:
+            return  # counted by the runner
+        model = result.shadow.model
+        self._metrics.shadowed(result.model, result.shadow.name, answer.rows, result.seconds, answer.outputs)
+        self._log.append(
+            Record(
+                time.time(),
+                result.prediction_id,
+                result.model,
+                model.digest,
+                result.shadow.name,
+                result.choice.entity,
+                answer.rows,
+                None,  # the answer that was given, of the same id, holds them
+                answer.outputs,
+                answer.flags,
+                int(result.seconds * 1e6),
+                model.contract,
+                kind="shadow",
+                propensity=result.shadow.share,
+            )
+        )
+
+    def close(self) -> None:
+        """Run the copies that wait, for a while at most, and end the threads."""
+        self.shadows.close()
+        self._threads.shutdown()

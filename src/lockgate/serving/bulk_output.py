@@ -1,0 +1,87 @@
+"""Writes a file of answers: Parquet, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lockgate.errors import BadInput
+
+if TYPE_CHECKING:
+    from pyarrow import Schema  # type: ignore[import-untyped]  # no stubs published
+    from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]  # no stubs published
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def written_whole(path: Path, schema: Schema, facts: Mapping[str, str]) -> Iterator[ParquetWriter]:
+    """Write a file beside its place under a hidden name; it gets its own name when all of it is on the disk.
+
+    Whatever goes wrong, and at a kill, what stood there before still does. What a killed run left is removed.
+
+    Args:
+        path: Where it goes.
+        schema: Its columns.
+        facts: Kept in its metadata.
+
+    Raises:
+        BadInput: The folder is not there, or cannot be written to.
+        OSError: The disk did not take it.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "it is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent}; make it"
+        raise BadInput(f"{path} cannot be written: {problem}")
+    _remove_left_over(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    try:
+        with _opened(partial, schema) as writer:
+            yield writer
+            writer.add_key_value_metadata(dict(facts))
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path, schema: Schema) -> Iterator[ParquetWriter]:
+    import pyarrow.parquet as pq
+    from pyarrow import types
+
+    # numbers are all different: a dictionary of them would be made and thrown away
+    texts = [field.name for field in schema if not types.is_primitive(field.type)]
+    try:
+        writer = pq.ParquetWriter(path, schema, use_dictionary=texts)
+    except PermissionError as refused:
+        raise BadInput(f"{path.parent} cannot be written to: {refused.strerror}; name a file elsewhere") from refused
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one that tells
+            writer.close()
+        raise
+    writer.close()
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what runs that were killed had written of this file."""
+    name = re.compile(rf"{re.escape(f'.{path.name}')}\.(\d+){re.escape(_PARTIAL)}")
+    for each in path.parent.iterdir():
+        found = name.fullmatch(each.name)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            each.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

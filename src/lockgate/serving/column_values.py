@@ -1,0 +1,60 @@
+"""What a request's columns and the graph's tensors are made of, and what may be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class CodedStrings:
+    """A string column as a dictionary and indices into it, as Arrow brings it; decoded once a value, not once a row.
+
+    Attributes:
+        codes: int32 [rows], -1 for null.
+        values: What the codes stand for.
+    """
+
+    codes: npt.NDArray[np.int32]
+    values: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the rows."""
+        return len(self.codes)
+
+
+Values: TypeAlias = Sequence[object] | npt.NDArray[Any] | CodedStrings
+"""One column: a sequence of JSON values (None for null), a numeric array [rows] (NaN for null), or coded strings."""
+Columns: TypeAlias = Mapping[str, Values]
+Matrix: TypeAlias = npt.NDArray[np.float32]
+Texts: TypeAlias = npt.NDArray[np.object_]
+
+UNKNOWN_CATEGORY: Final = "unknown_category"
+OUT_OF_RANGE: Final = "out_of_range"
+CLIPPED: Final = "clipped"
+NULL: Final = "null"
+MISSING_COLUMN: Final = "missing_column"
+EXTRA_COLUMN: Final = "extra_column"
+FLAGS: Final = (UNKNOWN_CATEGORY, OUT_OF_RANGE, CLIPPED, NULL, MISSING_COLUMN, EXTRA_COLUMN)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Says that some rows do not keep to the contract.
+
+    Attributes:
+        flag: One of `FLAGS`.
+        column: The column that does not.
+        rows: The rows' indices in the request, ascending.
+    """
+
+    flag: str
+    column: str
+    rows: tuple[int, ...]
+
+
+Flags: TypeAlias = tuple[Flag, ...]

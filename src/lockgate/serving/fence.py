@@ -1,0 +1,134 @@
+"""Keeps a model's failure from being the server's: runs have a limit, and a model that keeps failing is not asked.
+
+A run happens on the event loop, which is what makes a small one cheap, so a run that hangs would hang the server. A
+watching thread ends it: ONNX Runtime looks at its terminate flag between any two nodes of a graph, in loops too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
+
+from lockgate.errors import LockgateError
+
+logger = logging.getLogger(__name__)
+
+RUN_LIMIT_S: Final = 2.0
+WATCH_INTERVAL_S: Final = 0.05
+FAILURES_AT_MOST: Final = 3  # ours: in a row; a single one may be the request's doing
+COOL_OFF_S: Final = 10.0
+
+
+class ModelFailed(LockgateError):
+    """A model has no answer: its graph failed, took too long, or it is not asked for now."""
+
+
+class RunTimedOut(ModelFailed):
+    """A run was ended because it took too long."""
+
+
+class Fence:
+    """Ends the runs of one process that take too long; any thread may run."""
+
+    def __init__(self, limit_s: float = RUN_LIMIT_S) -> None:
+        """Say how long a run may take, in seconds; the watching thread starts with the first one."""
+        self.limit_s: Final = limit_s
+        self._running: dict[int, tuple[float, Any]] = {}
+        self._idle: dict[int, Any] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def run(
+        self,
+        session: Any,  # noqa: ANN401 - ORT publishes no types
+        outputs: Sequence[str],
+        feeds: Mapping[str, Any],
+        limit_s: float | None = None,
+    ) -> list[Any]:
+        """Run a session, within a limit in seconds; None: the fence's own.
+
+        Raises:
+            RunTimedOut: It was ended.
+            ModelFailed: It failed.
+        """
+        if self._thread is None:
+            self._start()
+        thread = threading.get_ident()
+        options = self._idle.pop(thread, None) or ort.RunOptions()
+        limit_s = limit_s or self.limit_s
+        self._running[thread] = (time.monotonic() + limit_s, options)
+        try:
+            found: list[Any] = session.run(outputs, feeds, options)
+        except Exception as broken:  # ORT raises classes of its own, without a common base
+            if options.terminate:
+                raise RunTimedOut(f"the model did not answer within {limit_s:g} s") from broken
+            raise ModelFailed(f"the model's graph failed: {broken}") from broken
+        finally:
+            del self._running[thread]
+        if not options.terminate:
+            self._idle[thread] = options
+        return found
+
+    def close(self) -> None:
+        """End the watching."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="fence", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(WATCH_INTERVAL_S):
+            now = time.monotonic()
+            for deadline, options in tuple(self._running.values()):
+                if now > deadline and not options.terminate:
+                    options.terminate = True
+                    logger.error("a model's run took too long and is ended")
+
+
+DEFAULT: Final = Fence()
+"""The fence of models that no server loaded; its thread, too, starts with the first run."""
+
+
+class Breaker:
+    """Tells whether a model may be asked: after several failures in a row it rests, then it is tried again.
+
+    The circuit breaker of M. Nygard, Release It! (2007).
+
+    Attributes:
+        resting_until: When it may be asked again, on the clock; 0 while it answers.
+        timed_out: Whether its last failure was that it took too long.
+    """
+
+    __slots__ = ("_clock", "_failures", "resting_until", "timed_out")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with a model that was never asked."""
+        self._clock = clock
+        self._failures = 0
+        self.resting_until = 0.0
+        self.timed_out = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the model rests."""
+        return self.resting_until > 0.0 and self._clock() < self.resting_until
+
+    def answered(self) -> None:
+        """Note an answer."""
+        if self._failures:
+            self._failures, self.resting_until = 0, 0.0
+
+    def failed(self, *, timed_out: bool = False) -> None:
+        """Note a failure; a run that took too long is enough to rest, because nobody else was answered meanwhile."""
+        self._failures += 1
+        self.timed_out = timed_out
+        if timed_out or self._failures >= FAILURES_AT_MOST:
+            self.resting_until = self._clock() + COOL_OFF_S

@@ -1,0 +1,70 @@
+"""Keyed hashes of values that may be joined but not read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+_KEY_BYTES: Final = 32
+_HASH_BYTES: Final = 16  # 2^64 distinct values before two are likely to share a hash
+
+
+class KeyedHash:
+    """Replaces values so that equal ones stay equal, and nobody without the key can tell or guess them.
+
+    BLAKE2b of 128 bits, keyed (RFC 7693, 2.5). A number is hashed as float32, which is what the model sees of it, so
+    that it does not matter how a caller wrote it.
+    """
+
+    def __init__(self, key_file: Path) -> None:
+        """Take the file that holds the key; it is made, for its owner only, when the first value is hashed."""
+        self._file = key_file
+        self._keyed: hashlib.blake2b | None = None
+
+    def __call__(self, value: object) -> str | None:
+        """Return a value's hash, 32 hexadecimal digits; None for null.
+
+        Raises:
+            OSError: The key can neither be read nor made.
+        """
+        text = _canonical(value)
+        if text is None:
+            return None
+        if self._keyed is None:
+            self._keyed = hashlib.blake2b(key=self._key(), digest_size=_HASH_BYTES)
+        keyed = self._keyed.copy()
+        keyed.update(text.encode())
+        return keyed.hexdigest()
+
+    def _key(self) -> bytes:
+        """Return the key; of several processes that make it at once, one wins and all use that one."""
+        try:
+            return bytes.fromhex(self._file.read_text("ascii"))
+        except FileNotFoundError:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(os.urandom(_KEY_BYTES).hex().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.link(new, self._file)
+            finally:
+                new.unlink()
+            return bytes.fromhex(self._file.read_text("ascii"))
+
+
+def _canonical(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    with np.errstate(over="ignore"):
+        number = float(np.float32(value))  # type: ignore[arg-type]  # a JSON value that is neither null nor text
+    if number != number:  # noqa: PLR0124 - NaN is null
+        return None
+    return str(int(number)) if number.is_integer() else repr(number)

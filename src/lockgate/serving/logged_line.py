@@ -1,0 +1,119 @@
+"""Reads the prediction log's lines back, and says what columns the lines of a bundle have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from lockgate.core.contract import ColumnType, ModelContract, TaskKind
+from lockgate.core.wire import OUTPUT
+
+LIVE: Final = "live"
+Kind: TypeAlias = Literal["number", "string", "numbers"]
+
+
+class LoggedFlag(msgspec.Struct, frozen=True):
+    """What did not keep to the contract, see `column_values.Flag`."""
+
+    flag: str
+    column: str
+    rows: tuple[int, ...]
+
+
+class LoggedLine(msgspec.Struct, frozen=True):
+    """One line of the log, see `log_record.Record`; the defaults are those of lines from before a field was there.
+
+    Attributes:
+        hashed: Hashes by column, one a row, for the columns of which only that is kept.
+        omitted: Columns that were left out.
+    """
+
+    time: datetime
+    prediction_id: str
+    digest: str
+    arm: str
+    rows: int
+    outputs: dict[str, list[Any]]
+    latency_us: int
+    entity: str | None = None
+    inputs: dict[str, list[Any]] | None = None
+    flags: tuple[LoggedFlag, ...] = ()
+    request_id: str | None = None
+    kind: str = LIVE
+    fallback: bool = False
+    propensity: float = 1.0
+    trace: str | None = None
+    hashed: dict[str, list[str | None]] | None = None
+    omitted: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every column holds one value a row."""
+        columns: Sequence[Sequence[Any]] = (
+            *(self.inputs or {}).values(), *self.outputs.values(), *(self.hashed or {}).values(),
+        )  # fmt: skip
+        return self.rows > 0 and all(len(values) == self.rows for values in columns)
+
+
+class LoggedColumns(msgspec.Struct, frozen=True):
+    """The columns that a bundle's lines may hold.
+
+    Attributes:
+        inputs: Type by the name of each column that is kept as it came.
+        outputs: Type by the name of each output; `numbers` is a list of them a row.
+        hashed: Columns of which only a hash is kept.
+        omitted: Columns that are left out.
+    """
+
+    inputs: Mapping[str, Kind]
+    outputs: Mapping[str, Kind]
+    hashed: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
+
+
+_LINE = msgspec.json.Decoder(LoggedLine)
+_COLUMNS = msgspec.json.Decoder(LoggedColumns)
+
+
+def read_line(line: bytes) -> LoggedLine | None:
+    """Return a line's content; None where it is no line of the log, or not a whole one."""
+    try:
+        read = _LINE.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return read if read.is_whole else None
+
+
+def describe(contract: ModelContract) -> LoggedColumns:
+    """Return the columns that lines of a bundle with this contract may hold."""
+    inputs: dict[str, Kind] = {
+        column.name: "number" if column.type is ColumnType.NUMBER else "string" for column in contract.inputs
+    }
+    if contract.entity is not None:
+        inputs.setdefault(contract.entity, "string")
+    omitted = tuple(name for name in inputs if name in contract.log.omitted)
+    hashed = tuple(name for name in inputs if name in contract.log.hashed and name not in omitted)
+    outputs: dict[str, Kind] = {OUTPUT[contract.task]: "number"}
+    if contract.task is TaskKind.MULTICLASS:
+        outputs = {OUTPUT[contract.task]: "numbers"}
+    if contract.task is not TaskKind.REGRESSION:
+        outputs["label"] = "string"
+    plain = {name: kind for name, kind in inputs.items() if name not in omitted and name not in hashed}
+    return LoggedColumns(plain, outputs, hashed, omitted)
+
+
+def columns_file(folder: Path, digest: str) -> Path:
+    """Return the file that holds the `LoggedColumns` of a bundle, beside the segments of its model."""
+    return folder / f"{digest}.columns.json"
+
+
+def read_columns(folder: Path, digest: str) -> LoggedColumns | None:
+    """Return what was kept of a bundle's columns; None where there is nothing, or nothing that can be read."""
+    try:
+        return _COLUMNS.decode(columns_file(folder, digest).read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,176 @@
+"""Segments: files of JSON lines that one process appends to and others may read, or take once they are closed.
+
+    <folder>/<UTC time of opening>-w<worker>-<number>.jsonl
+
+A segment is locked as long as its writer has it open, however the writer ends; what can be locked is closed for good.
+It gets its name only under the lock, so that nobody takes it in between. A writer that was killed may leave half a
+line at the end: no reader sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+SUFFIX: Final = ".jsonl"
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_BLOCK_BYTES: Final = 1 << 20
+
+
+def open_for_appending(path: Path) -> int:
+    """Open a segment's file, which nobody else reads but the group."""
+    return os.open(path, _WRITE, 0o640)
+
+
+class Segment:
+    """A file that is written now.
+
+    Attributes:
+        size: Its bytes.
+        opened: When, seconds since the epoch.
+    """
+
+    def __init__(
+        self, folder: Path, *, worker: int, number: int, opener: Callable[[Path], int] = open_for_appending
+    ) -> None:
+        """Open a new segment.
+
+        Args:
+            folder: Made where it is not there.
+            worker: Which worker of the server writes it.
+            number: How many this writer has opened, to tell those of one instant apart.
+            opener: Opens a file for appending and returns its descriptor.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        now = datetime.now(UTC)
+        name = f"{now:%Y%m%dT%H%M%S.%fZ}-w{worker}-{number:06d}{SUFFIX}"
+        hidden = folder / f".{name}"
+        self.size, self.opened, self._torn = 0, now.timestamp(), False
+        self._handle = opener(hidden)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hidden.rename(folder / name)
+        except OSError:
+            os.close(self._handle)
+            with contextlib.suppress(OSError):
+                hidden.unlink()
+            raise
+
+    def write(self, data: bytes) -> None:
+        """Append whole or not at all: what was written of it is cut off again.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        self._mend()
+        self._torn = True
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:
+            self._mend()
+            raise
+        self._torn = False
+        self.size += len(data)
+
+    def _mend(self) -> None:
+        """Cut off what a failed write left; tried again before the next one, should the disk not do even that."""
+        if self._torn:
+            self.cut(self.size)
+
+    def sync(self) -> None:
+        """Wait until the disk holds what was written.
+
+        Raises:
+            OSError: It does not.
+        """
+        os.fsync(self._handle)
+
+    def cut(self, size: int) -> None:
+        """Take back what was written beyond a size."""
+        os.ftruncate(self._handle, size)
+        self.size, self._torn = size, False
+
+    def close(self) -> None:
+        """Let others take it."""
+        os.close(self._handle)
+
+
+def segments(folder: Path) -> list[Path]:
+    """Return the segments of a folder, oldest first; none where there is no folder."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+@contextlib.contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Hold a closed segment for the length of a block; gives False where it is being written, or is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield _is_still(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    """Tell whether a path still names the open file: who held the lock before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """Return a segment's lines, each with its end, oldest first; half a line at the end is left out."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield line
+    except FileNotFoundError:  # taken meanwhile
+        return
+
+
+def newest_lines(path: Path) -> Iterator[bytes]:
+    """Return a segment's lines without their ends, newest first; half a line at the end is left out.
+
+    Reads from the end and no further than it is asked to.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # taken meanwhile
+        return
+    with file:
+        position = file.seek(0, os.SEEK_END)
+        rest, whole = b"", False
+        while position > 0:
+            step = min(_BLOCK_BYTES, position)
+            position -= step
+            file.seek(position)
+            rest, *found = (file.read(step) + rest).split(b"\n")
+            if found and not whole:
+                found.pop()  # what follows the last line's end
+                whole = True
+            yield from reversed(found)
+        if whole:
+            yield rest

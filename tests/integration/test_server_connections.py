@@ -1,0 +1,395 @@
+"""What connections cost and how long they may take: slow, many, broken and honest ones; TLS; inherited sockets."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.server_process import ROW, TOKEN, Server, World, serving, spawn
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+BODY = json.dumps({"dataframe_records": [ROW]}).encode()
+HEAD = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(BODY)
+
+# opens as many connections as it is told, sends the beginning of a request on each and a byte more now and then,
+# until each is closed by the other side; says how many it had, and when the first and the last was closed
+SLOW_CALLERS = """
+import resource, select, socket, sys, time
+port, count = int(sys.argv[1]), int(sys.argv[2])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+poll, opened, closed = select.poll(), {}, []
+for number in range(count):
+    each = socket.socket()
+    each.connect(("127.0.0.1", port))
+    each.setblocking(False)
+    try:
+        each.send(b"POST /invocations HTTP/1.1\\r\\nhost: x\\r\\nx-slow: ")
+    except OSError:
+        pass
+    opened[each.fileno()] = (each, time.monotonic())
+    poll.register(each, select.POLLIN | select.POLLHUP)
+print("open", len(opened), flush=True)
+deadline = time.monotonic() + 60
+while opened and time.monotonic() < deadline:
+    for descriptor, _ in poll.poll(500):
+        each, since = opened.pop(descriptor)
+        poll.unregister(descriptor)
+        closed.append(time.monotonic() - since)
+        each.close()
+    for each, _ in list(opened.values())[:50]:
+        try:
+            each.send(b"a")
+        except OSError:
+            pass
+print("closed", len(closed), len(opened), min(closed), max(closed), flush=True)
+"""
+
+
+def asked(connection: socket.socket, request: bytes) -> bytes:
+    """Send a request and return the whole answer, or what came before the connection's end."""
+    connection.settimeout(10)
+    connection.sendall(request)
+    said = b""
+    while piece := connection.recv(65536):
+        said += piece
+        head, end, body = said.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if end and length and len(body) >= int(length[1]):
+            break
+    return said
+
+
+def routed(world: World, server: Server) -> str:
+    digest = world.bundle()
+    assert server.route(1, digest).status_code == 200
+    return digest
+
+
+def metric(server: Server, name: str) -> dict[str, float]:
+    lines = server.client.get("/metrics").text.splitlines()
+    found = (line[len(name) :].rsplit(" ", 1) for line in lines if line.startswith(name))
+    return {labels: float(value) for labels, value in found}
+
+
+def test_ten_thousand_slow_connections_keep_nobody_from_being_answered(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    count = min(10_000, files - 512) if files != resource.RLIM_INFINITY else 10_000
+    with serving(world, "--max-connections", "20000", "--header-timeout-s", "5") as server:
+        routed(world, server)
+        process = psutil.Process(server.process.pid)
+        before = process.memory_full_info().pss
+        with subprocess.Popen(
+            [sys.executable, "-c", SLOW_CALLERS, str(server.port), str(count)], stdout=subprocess.PIPE, text=True
+        ) as callers:
+            assert callers.stdout is not None
+            seconds = []
+            until = time.monotonic() + 30
+            peak = 0
+            while callers.poll() is None and time.monotonic() < until:
+                started = time.monotonic()
+                with httpx.Client(timeout=10) as client:  # a new connection each time
+                    answer = client.post(
+                        f"http://127.0.0.1:{server.port}/invocations",
+                        content=BODY,
+                        headers={"content-type": "application/json"},
+                    )
+                assert answer.status_code == 200
+                seconds.append(time.monotonic() - started)
+                peak = max(peak, process.memory_full_info().pss)
+                time.sleep(0.05)
+            said = callers.stdout.read().splitlines()
+        assert said[0] == f"open {count}"
+        _, closed, left, first, last = said[1].split()
+        assert (int(closed), int(left)) == (count, 0)
+        assert float(first) >= 4.9, "nobody is dropped before the deadline while there is room"
+        assert float(last) < 5 + 4, "everybody is dropped soon after it"
+        assert max(seconds) < 2.0
+        assert peak - before < count * 16_000, "bytes a connection; 7,000 when this was written"
+        assert metric(server, "lockgate_connections_ended_total")['{why="timed_out"}'] == count
+
+
+def test_a_full_server_gives_up_silent_connections_for_honest_ones_and_says_so_where_there_are_none(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path / "world")
+    with serving(world, "--max-connections", "20") as server:
+        routed(world, server)
+        assert server.ask().status_code == 200  # this one stays open, and is never given up
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(19)]
+        with socket.create_connection(("127.0.0.1", server.port)) as early:
+            said = asked(early, HEAD + b"\r\n" + BODY)
+            assert said.startswith(b"HTTP/1.1 503")
+            assert b"retry-after: 1" in said
+        time.sleep(1.2)
+        with socket.create_connection(("127.0.0.1", server.port)) as honest:
+            assert asked(honest, HEAD + b"\r\n" + BODY).startswith(b"HTTP/1.1 200")
+            assert server.ask().status_code == 200
+        silent[0].settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert silent[0].recv(1) == b"", "the oldest one was given up"
+        for each in silent:
+            each.close()
+        ended = metric(server, "lockgate_connections_ended_total")
+        assert (ended['{why="evicted"}'], ended['{why="refused"}']) == (1, 1)
+
+
+def test_a_head_that_never_ends_is_refused_by_its_size_and_count(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            said = asked(connection, HEAD + b"".join(b"x-%d: y\r\n" % number for number in range(200)) + b"\r\n" + BODY)
+            assert said.startswith(b"HTTP/1.1 431"), said
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.settimeout(10)
+            connection.sendall(HEAD)
+            with pytest.raises(OSError, match=r"reset|Broken pipe"):
+                _send_on_and_on(connection)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            assert asked(connection, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
+        assert metric(server, "lockgate_connections_ended_total")['{why="malformed"}'] == 3
+        assert not [line for line in server.lines if "Invalid HTTP" in line["message"]], "nobody may fill the log"
+
+
+def _send_on_and_on(connection: socket.socket) -> None:
+    for _ in range(2000):
+        connection.sendall(b"x" * 1000)
+        time.sleep(0.001)
+
+
+def test_a_caller_that_offers_another_protocol_is_answered_on_and_on(tmp_path: Path) -> None:
+    """Java's client offers h2c with every first request and then goes on with HTTP/1.1."""
+    world = World(tmp_path / "world")
+    offer = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n"
+    with serving(world) as server:
+        routed(world, server)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            assert asked(connection, HEAD + offer + BODY).startswith(b"HTTP/1.1 200")
+            assert asked(connection, HEAD + b"\r\n" + BODY).startswith(b"HTTP/1.1 200")
+            get = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n"
+            assert asked(connection, get + offer).startswith(b"HTTP/1.1 200")
+            assert asked(connection, get + b"\r\n").startswith(b"HTTP/1.1 200")
+
+
+def test_requests_sent_in_one_go_are_answered_in_order(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world) as server:
+        routed(world, server)
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.settimeout(10)
+            connection.sendall(b"".join(HEAD + b"x-request-id: r%d\r\n\r\n" % number + BODY for number in range(50)))
+            said = b""
+            while said.count(b"HTTP/1.1 200") < 50 or not said.endswith(b"}"):
+                said += connection.recv(65536)
+            places = [said.index(b"x-request-id: r%d\r\n" % number) for number in range(50)]
+            assert places == sorted(places)
+
+
+def test_a_caller_that_does_not_take_its_answer_is_dropped(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world, "--max-in-flight", "4") as server:
+        routed(world, server)
+        many = json.dumps({"dataframe_records": [ROW] * 10_000}).encode()
+        head = HEAD.replace(b"%d" % len(BODY), b"%d" % len(many)) + b"\r\n"
+        stuck = socket.socket()
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect(("127.0.0.1", server.port))
+        with stuck:
+            for _ in range(40):
+                stuck.setblocking(True)
+                stuck.settimeout(2)
+                try:
+                    stuck.sendall(head + many)
+                except TimeoutError:
+                    break
+            assert server.ask().status_code == 200, "one caller does not stand in the way of another"
+
+
+def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1, signed by itself, and its key."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / f"{name}.crt", folder / f"{name}.key"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_both_ports_speak_tls_and_nothing_older_than_1_2(tmp_path: Path, workers: str) -> None:
+    world = World(tmp_path / "world")
+    cert, key = make_certificate(tmp_path)
+    with serving(world, "--tls-cert", str(cert), "--tls-key", str(key), "--workers", workers) as server:
+        trusted = ssl.create_default_context(cafile=str(cert))
+        digest = world.bundle()
+        with httpx.Client(verify=trusted, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+            admin, data = (f"https://127.0.0.1:{port}" for port in (server.admin_port, server.port))
+            routing = client.put(f"{admin}/admin/routing/toy", json={"sequence": 1, "champion": digest})
+            assert routing.status_code == 200
+            assert client.post(f"{data}/invocations", json={"dataframe_records": [ROW]}).status_code == 200
+        for port in (server.port, server.admin_port):
+            with socket.create_connection(("127.0.0.1", port)) as plain:
+                assert b"200" not in asked(plain, b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+            old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+            old.set_ciphers("ALL:@SECLEVEL=0")
+            with pytest.warns(DeprecationWarning, match="deprecated"):
+                old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+            with socket.create_connection(("127.0.0.1", port)) as connection, pytest.raises(ssl.SSLError):
+                old.wrap_socket(connection)
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start_with_code_2(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    cert, key = make_certificate(tmp_path)
+    other_cert, _ = make_certificate(tmp_path, "other")
+    rubbish = tmp_path / "rubbish.pem"
+    rubbish.write_text("rubbish")
+    for more, said in (
+        (("--tls-cert", cert), "go together"),
+        (("--tls-cert", cert, "--tls-key", tmp_path / "none"), "No such file"),
+        (("--tls-cert", rubbish, "--tls-key", key), "PEM"),
+        (("--tls-cert", other_cert, "--tls-key", key), "is not the key of"),
+    ):
+        process = spawn(world.options(*map(str, more)))
+        _, log = process.communicate(timeout=20)
+        assert process.returncode == 2, log
+        assert said in log
+
+
+def test_sockets_can_be_inherited_and_callers_wait_in_them_while_the_server_restarts(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    digest = world.bundle()
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=64) as data,
+        socket.create_server(("127.0.0.1", 0)) as admin,
+    ):
+        ports = data.getsockname()[1], admin.getsockname()[1]
+        for workers in ("1", "2"):
+            process = _spawn_with(world.options("--workers", workers), data, admin)
+            waiting = socket.create_connection(("127.0.0.1", ports[0]))  # before anybody accepts
+            with waiting:
+                server = Server(process)
+                try:
+                    assert (server.port, server.admin_port) == ports
+                    assert server.route(1, digest).status_code == 200
+                    assert asked(waiting, HEAD + b"\r\n" + BODY).startswith(b"HTTP/1.1 200")
+                finally:
+                    assert server.stop() == 0
+
+
+def _spawn_with(options: list[str], data: socket.socket, admin: socket.socket) -> "subprocess.Popen[str]":
+    """Start a server as systemd does: descriptors 3 and 4, told by the environment."""
+    launcher = (
+        "import fcntl, os, sys; "
+        "data, admin = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 50) for each in sys.argv[1:3]); "
+        "os.dup2(data, 3); os.dup2(admin, 4); "
+        "os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='data:admin'); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'lockgate.serving', *sys.argv[3:]])"
+    )
+    from tests.server_process import SOURCE
+
+    return subprocess.Popen(
+        [sys.executable, "-c", launcher, str(data.fileno()), str(admin.fileno()), *options],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        pass_fds=(data.fileno(), admin.fileno()),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_request_sent_while_the_server_stops_is_answered_as_the_last_of_its_connection(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world) as server:
+        routed(world, server)
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as idle,
+            socket.create_connection(("127.0.0.1", server.port)) as busy,
+        ):
+            for each in (idle, busy):
+                assert asked(each, HEAD + b"\r\n" + BODY).startswith(b"HTTP/1.1 200")
+            busy.sendall(HEAD + b"\r\n" + BODY[:20])
+            time.sleep(0.1)
+            server.process.terminate()
+            time.sleep(0.05)
+            said = asked(idle, HEAD + b"\r\n" + BODY)  # it could not know yet
+            assert said.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in said
+            assert asked(busy, BODY[20:]).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(5) == 0
+
+
+def test_a_server_that_uses_too_much_memory_is_not_ready_and_ends_with_code_1(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    with serving(world, "--max-memory-mb", "20") as server:
+        ready = server.client.get("/v2/health/ready")
+        assert ready.status_code == 503
+        assert "memory" in ready.text
+        assert server.process.wait(10) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path, workers: str) -> None:
+    world = World(tmp_path / "world")
+    cert, key = make_certificate(tmp_path)
+    other_cert, other_key = make_certificate(tmp_path, "other")
+    with serving(world, "--tls-cert", str(cert), "--tls-key", str(key), "--workers", workers) as server:
+        ports = [server.port] * 8 + [server.admin_port]
+        first = {_certificate(port) for port in ports}
+        cert.write_bytes(b"rubbish")
+        server.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 10
+        while not any("certificate in use stays" in line["message"] for line in server.lines):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert {_certificate(port) for port in ports} == first
+        cert.write_bytes(other_cert.read_bytes())
+        key.write_bytes(other_key.read_bytes())
+        server.process.send_signal(signal.SIGHUP)
+        wanted = {ssl.PEM_cert_to_DER_cert(other_cert.read_text())}
+        while {_certificate(port) for port in ports} != wanted:
+            assert time.monotonic() < until + 10
+            time.sleep(0.05)
+
+
+def _certificate(port: int) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as connection:
+        return connection.getpeercert(binary_form=True) or b""

@@ -1,0 +1,340 @@
+"""Several workers act as one server: one answer to a change, and a worker's death is nobody else's."""
+
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+import pytest
+
+from tests.server_process import ROW, Server, World, serving, spawn
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+BODY = json.dumps({"dataframe_records": [ROW]}).encode()
+JSON = {"content-type": "application/json"}
+DIGEST = "x-lockgate-release-digest"
+
+
+def until(true: Callable[[], Any], within_s: float = 20.0) -> Any:
+    """Return what `true` returns once it is true."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found = true()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"still not true after {within_s} s: {true}")
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def served(server: Server, model: str = "toy") -> dict[str, int]:
+    """Return the sequence that each worker serves."""
+    account = server.admin.get(f"/admin/routing/{model}").json()
+    return {number: each["sequence"] for number, each in account.get("workers", {}).items()}
+
+
+def ask_once(port: int) -> tuple[int, str, str]:
+    """Ask on a connection of its own; return status, digest and the answering process's prefix of ids."""
+    answer = httpx.post(
+        f"http://127.0.0.1:{port}/invocations", content=BODY, headers={"content-type": "application/json"}
+    )
+    return (
+        answer.status_code,
+        answer.headers.get(DIGEST, ""),
+        answer.headers.get("x-lockgate-prediction-id", "-").rpartition("-")[0],
+    )
+
+
+@contextmanager
+def fleet(tmp_path: Path, *more: str, bundles: int = 1) -> Iterator[tuple[Server, list[str]]]:
+    """Run two workers that serve the first of some bundles."""
+    world = World(tmp_path / "world")
+    digests = [world.bundle(bias=float(index)) for index in range(bundles)]
+    with serving(world, "--workers", "2", *more) as server:
+        assert server.route(1, digests[0]).status_code == 200
+        yield server, digests
+
+
+def test_a_change_is_acknowledged_once_with_what_every_worker_serves(tmp_path: Path) -> None:
+    with fleet(tmp_path, bundles=2) as (server, (first, second)):
+        answer = server.route(2, second, previous=first)
+        assert answer.status_code == 200
+        account = answer.json()
+        assert account["champion"] == second
+        assert {number: each["champion"] for number, each in account["workers"].items()} == {"1": second, "2": second}
+        answers = [ask_once(server.port) for _ in range(40)]
+        assert {(status, digest) for status, digest, _ in answers} == {(200, second)}
+        assert len({prefix for _, _, prefix in answers}) == 2, "one worker answered everything"
+        saved = json.loads((tmp_path / "world" / "state" / "routing.json").read_text())
+        assert saved["models"]["toy"]["champion"] == second
+
+
+def test_a_bundle_that_a_worker_refuses_changes_nothing_anywhere(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (first,)):
+        poisoned = World.bundle(_world(tmp_path), golden_shift=0.5)
+        answer = server.route(2, poisoned)
+        assert answer.status_code == 422
+        assert "probe" in answer.json()["error"]
+        assert served(server) == {"1": 1, "2": 1}
+        assert {ask_once(server.port)[:2] for _ in range(20)} == {(200, first)}
+        assert server.route(1, first).status_code == 200
+        assert server.route(0, first).status_code == 400
+        assert server.route(2, first).status_code == 200
+        assert server.route(1, first).status_code == 409
+
+
+def _world(tmp_path: Path) -> World:
+    world = World.__new__(World)
+    world.root = tmp_path / "world"
+    return world
+
+
+class Callers:
+    """Light load from several threads, each request on a connection of its own."""
+
+    def __init__(self, port: int, threads: int = 4) -> None:
+        self.answers: list[tuple[float, int, str]] = []
+        self.failures: list[tuple[float, str]] = []
+        self._port, self._end = port, threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(0.004):
+            started = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+            try:
+                connection.request("POST", "/invocations", BODY, JSON)
+                answer = connection.getresponse()
+                answer.read()
+            except OSError as broken:
+                self.failures.append((started, repr(broken)))
+            else:
+                seconds = time.monotonic() - started
+                self.answers.append((seconds, answer.status, answer.headers.get(DIGEST, "")))
+            finally:
+                connection.close()
+
+
+def test_a_killed_worker_costs_only_what_it_was_answering_and_comes_back(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (digest,)):
+        victim = workers(server)[0]
+        with Callers(server.port) as callers:
+            until(lambda: len(callers.answers) > 100)
+            victim.kill()
+            until(lambda: victim.pid not in {each.pid for each in workers(server)} and len(workers(server)) == 2)
+            until(lambda: served(server) == {"1": 1, "2": 1})
+            before = len(callers.answers)
+            until(lambda: len(callers.answers) > before + 100)
+        assert len(callers.failures) <= 4, "one request in flight a thread is the most that may be lost"
+        assert {(status, asked) for _, status, asked in callers.answers} == {(200, digest)}
+        assert max(seconds for seconds, _, _ in callers.answers) < 2.0
+        page = until(lambda: _metrics(server, "lockgate_worker_restarts_total"))
+        assert page == {'{worker="1"}': 1.0, '{worker="2"}': 0.0}
+        assert server.process.poll() is None
+
+
+def test_nobody_waits_in_the_queue_of_a_worker_that_keeps_ending(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (digest,)):
+        for _ in range(5):  # each time it is started again later
+            victim = until(lambda: [each for each in workers(server) if _number(each) == 1])[0]
+            victim.kill()
+            until(lambda pid=victim.pid: pid not in {each.pid for each in workers(server)})
+        with Callers(server.port) as callers:
+            until(lambda: len(callers.answers) > 40)
+            assert len(workers(server)) == 1, "the other one answered alone"
+        assert not callers.failures
+        assert {(status, asked) for _, status, asked in callers.answers} == {(200, digest)}
+        until(lambda: served(server) == {"1": 1, "2": 1})
+
+
+def _number(process: psutil.Process) -> int:
+    """Return which worker a process is."""
+    return int(process.cmdline()[-1])
+
+
+def _metrics(server: Server, name: str) -> dict[str, float]:
+    lines = server.client.get("/metrics").text.splitlines()
+    found = (line[len(name) :].rsplit(" ", 1) for line in lines if line.startswith(name))
+    return {labels: float(value) for labels, value in found}
+
+
+def test_a_worker_that_restarts_while_routing_changes_joins_with_the_change(tmp_path: Path) -> None:
+    with fleet(tmp_path, bundles=6) as (server, digests):
+        for sequence, digest in enumerate(digests[1:], start=2):
+            victim = workers(server)[sequence % 2]
+            victim.kill()
+            time.sleep(0.05 * sequence)  # the change falls into another moment of the restart each time
+            answer = server.route(sequence, digest)
+            assert answer.status_code == 200, answer.text
+            expected = {"1": sequence, "2": sequence}
+            until(lambda wanted=expected: served(server) == wanted)
+            assert {ask_once(server.port)[:2] for _ in range(20)} == {(200, digest)}
+
+
+@pytest.fixture
+def _able_to_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every process of a server hang, in its event loop, at SIGUSR1."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import signal, time\ndef hang_here(*_):\n    time.sleep(1000)\nsignal.signal(signal.SIGUSR1, hang_here)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_able_to_hang")
+def test_a_worker_that_hangs_says_where_and_is_started_again(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--hang-s", "1.5") as (server, (digest,)):
+        victim = workers(server)[1]
+        victim.send_signal(signal.SIGUSR1)
+        until(lambda: victim.pid not in {each.pid for each in workers(server)} and len(workers(server)) == 2)
+        until(lambda: served(server) == {"1": 1, "2": 1})
+        assert {ask_once(server.port)[:2] for _ in range(10)} == {(200, digest)}
+        assert any("is alive" in line["message"] for line in server.lines)
+        assert any("hang_here" in line.get("trace", "") for line in server.lines)
+
+
+def test_a_worker_that_stands_still_is_killed_and_started_again(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--hang-s", "1.5") as (server, (digest,)):
+        victim = workers(server)[1]
+        victim.suspend()
+        until(lambda: victim.pid not in {each.pid for each in workers(server)} and len(workers(server)) == 2)
+        until(lambda: served(server) == {"1": 1, "2": 1})
+        assert {ask_once(server.port)[:2] for _ in range(10)} == {(200, digest)}
+
+
+@pytest.mark.usefixtures("_able_to_hang")
+def test_a_worker_that_hangs_without_a_parent_ends_too(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--hang-s", "1") as (server, _):
+        children = workers(server)
+        children[0].send_signal(signal.SIGUSR1)
+        server.process.kill()
+        assert not psutil.wait_procs(children, timeout=15)[1]
+
+
+def test_workers_end_by_themselves_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, _):
+        children = workers(server)
+        server.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+        with socket.create_server(("127.0.0.1", server.port)):
+            pass  # the port is free again
+
+
+def test_a_stop_answers_what_was_taken_on_every_worker(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, _):
+        head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        asked = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        for each in asked:
+            each.sendall(head % len(BODY) + BODY[:10])
+        time.sleep(0.3)  # taken by the workers
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not _accepts(server.port))
+        for each in asked:
+            each.sendall(BODY[10:])
+        answers = [_read_all(each) for each in asked]
+        assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers), answers
+        assert server.process.wait(10) == 0
+        lines = [
+            line for path in (tmp_path / "world" / "state").rglob("*.jsonl") for line in path.read_text().splitlines()
+        ]
+        assert len(lines) == 20, "each accepted request is in the log"
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    with connection:
+        connection.settimeout(10)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--stop-timeout-s", "60") as (server, _):
+        children = workers(server)
+        with socket.create_connection(("127.0.0.1", server.port)) as held:
+            held.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1")
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert server.process.poll() is None
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(5) == 0
+        assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_after_a_restart_the_champion_is_alone_until_the_lease_is_renewed(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    first, second = world.bundle(bias=0.0), world.bundle(bias=1.0)
+    body = {"sequence": 1, "champion": first, "lease_s": 60,
+            "challengers": [{"name": "rival", "bundle": second, "weight": 0.5}]}  # fmt: skip
+    with serving(world, "--workers", "2") as server:
+        assert server.admin.put("/admin/routing/toy", json=body).status_code == 200
+        assert {digest for _, digest, _ in (ask_once(server.port) for _ in range(60))} == {first, second}
+        victim = workers(server)[0]
+        victim.kill()  # one worker alone comes back with the lease that the others have
+        until(lambda: victim.pid not in {each.pid for each in workers(server)} and served(server) == {"1": 1, "2": 1})
+        account = server.admin.get("/admin/routing/toy").json()
+        left = [each["lease_left_s"] for each in account["workers"].values()]
+        assert max(left) - min(left) < 0.1
+        assert 0 < min(left) < 60
+    with serving(world, "--workers", "2") as server:
+        assert {digest for _, digest, _ in (ask_once(server.port) for _ in range(40))} == {first}
+        renewed = server.admin.post("/admin/routing/toy/lease", json={"sequence": 1})
+        assert renewed.status_code == 200
+        assert {digest for _, digest, _ in (ask_once(server.port) for _ in range(60))} == {first, second}
+
+
+def test_each_worker_is_small_and_holds_no_data_frame_library(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, _):
+        for _ in range(20):
+            ask_once(server.port)
+        for process in workers(server):
+            assert process.memory_full_info().pss < 120e6
+            mapped = " ".join(each.path for each in process.memory_maps())
+            assert "pyarrow" not in mapped
+            assert "pandas" not in mapped
+
+
+def test_a_wrong_option_is_said_once_and_ends_with_code_2(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    (world.root / "keys" / "signing.pub").write_text("nonsense")
+    process = spawn(world.options("--workers", "3"))
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert [json.loads(line)["event"] for line in log.splitlines()] == ["refused_to_start"]
+
+
+def test_a_second_fleet_does_not_share_the_port_of_the_first(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, _):
+        other = World(tmp_path / "other")
+        process = spawn([*other.options("--workers", "2"), "--port", str(server.port)])
+        _, log = process.communicate(timeout=20)
+        assert process.returncode == 2
+        assert f"port {server.port} on 127.0.0.1 is taken" in log

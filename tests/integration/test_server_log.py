@@ -1,0 +1,281 @@
+"""The prediction log of a real server: what a kill costs, what labels meet, and the archive's process beside it."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from lockgate.adapters.logged_requests import recent_requests
+from lockgate.core.ids import ModelName
+from lockgate.serving.archive_status import Kept, read_status
+from lockgate.serving.archiver import Archiver
+from lockgate.serving.logged_line import read_line
+from lockgate.serving.segments import lines, segments
+from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving
+
+pytestmark = pytest.mark.integration
+KEPT_S = 0.5
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "world")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    pause, end = threading.Event(), time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        pause.wait(0.02)
+
+
+class Callers:
+    """Threads that ask as fast as they are answered, and note what was answered when."""
+
+    def __init__(self, port: int, count: int = 4) -> None:
+        self.answered: list[tuple[float, str]] = []
+        self._port = port
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        body = json.dumps({"dataframe_records": [ROW]})
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            while not self._stop.is_set():
+                connection.request("POST", "/invocations", body, {"content-type": "application/json"})
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200
+                self.answered.append((time.monotonic(), answer.headers["x-lockgate-prediction-id"]))
+        except (OSError, http.client.HTTPException):
+            return  # the server was killed
+        finally:
+            connection.close()
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def logged_ids(state: Path) -> list[str]:
+    read = [read_line(line) for path in segments(state / "predictions" / "toy") for line in lines(path)]
+    assert None not in read
+    return [line.prediction_id for line in read if line is not None]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_kill_under_load_loses_no_answer_older_than_half_a_second(world: World, workers: int) -> None:
+    digest = world.bundle()
+    with serving(world, "--workers", str(workers)) as server:
+        assert server.route(1, digest).status_code == 200
+        callers = Callers(server.port)
+        wait_for(lambda: len(callers.answered) > 1 and time.monotonic() - callers.answered[0][0] > 3 * KEPT_S)
+        processes = [server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children())]
+        killed_at = time.monotonic()
+        for pid in processes:
+            os.kill(pid, signal.SIGKILL)
+        callers.end()
+    logged = set(logged_ids(world.state))
+    due = [prediction for at, prediction in callers.answered if at < killed_at - KEPT_S]
+    assert len(due) > 100
+    assert [prediction for prediction in due if prediction not in logged] == []
+    ages = [killed_at - at for at, prediction in callers.answered if prediction not in logged]
+    sys.stdout.write(f"{len(due)} due, {len(ages)} not logged, the oldest {max(ages, default=0):.3f} s\n")
+
+
+def test_a_killed_servers_log_is_archived_read_and_continued(world: World) -> None:
+    digest = world.bundle()
+    with serving(world) as server:
+        server.route(1, digest)
+        for amount in range(5):
+            server.ask({**ROW, "amount": amount})
+        wait_for(lambda: len(logged_ids(world.state)) == 5)
+        server.stop(signal.SIGKILL)
+    (segment,) = segments(world.state / "predictions" / "toy")
+    with segment.open("ab") as file:
+        file.write(b'{"time":"2026-')  # a write that the kill cut in two
+    with serving(world) as server:
+        server.ask({**ROW, "amount": 5})
+        assert run_archive(world.state) == 0
+        wait_for(lambda: len(logged_ids(world.state)) == 1)
+        recent = recent_requests(world.state, ModelName("toy"), at_most=10)
+    assert [request.rows[0]["amount"] for request in recent] == [5, 4, 3, 2, 1, 0]
+    status = read_status(world.state)
+    assert (status.requests, status.broken_lines) == (5, 1)
+
+
+def run_archive(state: Path, *more: str) -> int:
+    command = [sys.executable, "-m", "lockgate.serving.log_archive", "--state", str(state), "--once", *more]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(
+        [*command, "--keep-days", "0"], env=env, check=False, timeout=60, stderr=subprocess.DEVNULL
+    ).returncode
+
+
+def tell(server: Server, *labels: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+    return server.client.post("/labels", json={"labels": labels}, headers=BEARER if headers is None else headers)
+
+
+def test_labels_are_taken_with_a_token_and_meet_their_predictions(world: World) -> None:
+    digest = world.bundle()
+    with serving(world) as server:
+        server.route(1, digest)
+        ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(3)]
+        refused = tell(server, {"prediction_id": ids[0], "label": "yes"}, headers={})
+        assert refused.status_code == 401
+        assert tell(server, {"prediction_id": ids[0]}).status_code == 400
+        told = tell(server, {"prediction_id": ids[0], "label": "yes"}, {"prediction_id": "nobody", "label": "no"})
+        assert (told.status_code, told.json()) == (200, {"accepted": 2})
+        lines = "".join(json.dumps({"prediction_id": each, "label": "no"}) + "\n" for each in ids[1:])
+        headers = {**BEARER, "content-type": "application/x-ndjson"}
+        assert server.client.post("/labels", content=lines, headers=headers).json() == {"accepted": 2}
+        assert server.client.get("/labels").status_code == 405
+        server.stop()
+    assert run_archive(world.state) == 0
+    labels = read_status(world.state).labels
+    assert (labels.joined, labels.waiting) == (3, 1)
+    (file,) = (world.state / "archive" / "toy.labels").glob("date=*/*.parquet")
+    table = pq.read_table(file, partitioning=None).to_pylist()
+    assert {row["prediction_id"]: row["label"] for row in table} == {ids[0]: "yes", ids[1]: "no", ids[2]: "no"}
+
+
+def test_labels_that_were_accepted_survive_a_kill(world: World) -> None:
+    with serving(world) as server:
+        assert tell(server, {"prediction_id": "p-1", "label": 1}).status_code == 200
+        server.stop(signal.SIGKILL)
+    assert run_archive(world.state) == 0
+    assert read_status(world.state).labels.waiting == 1
+
+
+def test_labels_are_refused_while_the_disk_does_not_take_them_and_predictions_are_answered(world: World) -> None:
+    digest = world.bundle()
+    with serving(world) as server:
+        server.route(1, digest)
+        (world.state / "labels").write_text("")  # a file where the folder should be
+        refused = tell(server, {"prediction_id": "p-1", "label": 1})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert server.ask().status_code == 200
+        (world.state / "labels").unlink()
+        assert tell(server, {"prediction_id": "p-1", "label": 1}).status_code == 200
+
+
+def test_a_log_that_cannot_be_written_costs_no_answer_and_comes_back(world: World) -> None:
+    digest = world.bundle()
+    world.state.mkdir()
+    blocked = world.state / "predictions"
+    blocked.write_text("")  # a file where the folder should be
+    with serving(world) as server:
+        server.route(1, digest)
+        ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(20)]
+        wait_for(lambda: any("the prediction log cannot be written" in line["message"] for line in server.lines))
+        blocked.unlink()
+        wait_for(lambda: logged_ids(world.state) == ids)
+
+
+# -- the archive's process -------------------------------------------------------------------------------------------
+
+
+def closed_segment(state: Path, model: str = "toy") -> Path:
+    folder = state / "predictions" / model
+    folder.mkdir(parents=True)
+    facts = {"time": "2026-01-02T00:00:00Z", "prediction_id": "p-1", "digest": "d" * 64, "arm": "champion", "rows": 1}
+    path = folder / "20260102T000000.000000Z-w0-000001.jsonl"
+    path.write_text(json.dumps(facts | {"inputs": {"a": [1]}, "outputs": {"value": [1]}, "latency_us": 1}) + "\n")
+    return path
+
+
+@pytest.fixture
+def path_to_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+
+
+@pytest.mark.usefixtures("path_to_source")
+def test_the_archive_runs_beside_the_server_when_there_is_something_to_do(tmp_path: Path) -> None:
+    archiver = Archiver(tmp_path, Kept(days=0), interval_s=0.02)
+    assert not archiver.has_work()
+    archiver.start()
+    try:
+        segment = closed_segment(tmp_path)
+        wait_for(lambda: archiver.runs == 1)
+        assert not segment.exists()
+        assert not archiver.has_work()
+        assert read_status(tmp_path).requests == 1
+        assert archiver.problem is None
+    finally:
+        archiver.stop()
+
+
+def test_a_failing_archive_is_counted_and_said_and_tried_again(tmp_path: Path) -> None:
+    closed_segment(tmp_path)
+    archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(sys.executable, "-c", "raise SystemExit(3)"))
+    archiver.start()
+    try:
+        wait_for(lambda: archiver.failures >= 2)
+        assert "ended with 3" in str(archiver.problem)
+    finally:
+        archiver.stop()
+
+
+def test_a_program_that_is_not_there_is_a_failure_too(tmp_path: Path) -> None:
+    closed_segment(tmp_path)
+    archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(str(tmp_path / "gone"),))
+    archiver.start()
+    wait_for(lambda: archiver.failures >= 1)
+    archiver.stop()
+    assert "could not be started" in str(archiver.problem)
+
+
+def test_a_run_ends_with_the_archiver(tmp_path: Path) -> None:
+    closed_segment(tmp_path)
+    slow = "import os, sys, time; open(sys.argv[2] + '/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(sys.executable, "-c", slow))
+    archiver.start()
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    started = time.monotonic()
+    archiver.stop()
+    assert time.monotonic() - started < 4
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert archiver.failures == 0
+
+
+@pytest.mark.usefixtures("path_to_source")
+def test_a_run_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lockgate.serving.log_archive", "--state", str(tmp_path), "--tethered"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stdin is not None
+        assert json.loads(process.stderr.readline())["event"] == "archived"
+        process.stdin.close()
+        assert process.wait(10) == 1
+
+
+@pytest.mark.usefixtures("path_to_source")
+def test_the_server_itself_never_loads_parquet() -> None:
+    seen = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, lockgate.serving.process, lockgate.serving.archiver; print('pyarrow' in sys.modules)",
+        ],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        text=True,
+    )
+    assert seen.stdout == "False\n"

@@ -1,0 +1,310 @@
+"""A real server shares traffic between bundles: weights, leases, shadows, forced arms, what answers in their place."""
+
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from lockgate.core.contract import TaskKind
+from tests.bundles import golden
+from tests.server_process import ROW, TOKEN, Server, World, serving
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+ENTITIES = [f"customer-{number}" for number in range(200)]
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "world")
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with serving(world) as running:
+        yield running
+
+
+class Bundles:
+    """Four bundles of one model, told apart by what they answer."""
+
+    def __init__(self, world: World) -> None:
+        self.bias = {world.bundle(bias=bias): bias for bias in (0.0, 1.0, -1.0, 2.0)}
+        self.champion, self.canary, self.dark, self.previous = self.bias
+
+    def rollout(self, sequence: int, weight: float = 0.5, **more: Any) -> dict[str, Any]:
+        return {
+            "sequence": sequence,
+            "champion": self.champion,
+            "previous": self.previous,
+            "challengers": [{"name": "canary", "bundle": self.canary, "weight": weight, "tags": ["new"]}],
+            "shadows": [{"name": "dark", "bundle": self.dark, "share": 1.0}],
+            **more,
+        }
+
+
+def put(server: Server, body: dict[str, Any], model: str = "toy") -> httpx.Response:
+    return server.admin.put(f"/admin/routing/{model}", json=body)
+
+
+def renew(server: Server, sequence: int) -> httpx.Response:
+    return server.admin.post("/admin/routing/toy/lease", json={"sequence": sequence})
+
+
+def told(server: Server) -> dict[str, Any]:
+    answer: dict[str, Any] = server.admin.get("/admin/routing/toy").json()
+    return answer
+
+
+def ask(server: Server, entity: str | None = None, **headers: str) -> httpx.Response:
+    if entity is not None:
+        headers["x-lockgate-entity"] = entity
+    return server.client.post("/invocations", json={"dataframe_records": [ROW]}, headers=headers)
+
+
+def arms(server: Server) -> dict[str, str]:
+    return {entity: ask(server, entity).headers["x-lockgate-arm"] for entity in ENTITIES}
+
+
+def log_lines(world: World) -> list[dict[str, Any]]:
+    files = sorted((world.state / "predictions" / "toy").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def test_entities_are_split_by_weight_and_each_answer_is_its_own_arms(server: Server, world: World) -> None:
+    bundles = Bundles(world)
+    acknowledged = put(server, bundles.rollout(1, 0.5)).json()
+    assert acknowledged["weights"] == {
+        "asked": {"champion": 0.5, "canary": 0.5},
+        "effective": {"champion": 0.5, "canary": 0.5},
+    }
+    assert 9 < acknowledged["lease_left_s"] <= acknowledged["lease_s"] == 10
+    assert acknowledged["loaded"] == [bundles.champion, bundles.canary, bundles.dark, bundles.previous]
+    digests = {"champion": bundles.champion, "canary": bundles.canary}
+    seen = Counter[str]()
+    for entity in ENTITIES:
+        answer = ask(server, entity)
+        arm, digest = answer.headers["x-lockgate-arm"], answer.headers["x-lockgate-release-digest"]
+        assert digest == digests[arm]
+        value = answer.json()["predictions"][0]["probability"]
+        assert value == pytest.approx(golden(ROW, bundles.bias[digest])[0], abs=1e-5)
+        seen[arm] += 1
+    assert seen["canary"] == pytest.approx(100, abs=35)  # 5 standard deviations
+
+
+def test_growing_a_weight_moves_entities_from_the_champion_alone(server: Server, world: World) -> None:
+    bundles = Bundles(world)
+    put(server, bundles.rollout(1, 0.2))
+    before = arms(server)
+    put(server, bundles.rollout(2, 0.6))
+    after = arms(server)
+    moved = {(before[each], after[each]) for each in ENTITIES if before[each] != after[each]}
+    assert moved == {("champion", "canary")}
+
+
+def test_a_controller_that_dies_leaves_the_champion_alone_and_one_that_comes_back_takes_over(
+    server: Server, world: World
+) -> None:
+    put(server, Bundles(world).rollout(5, lease_s=0.5))
+    before = arms(server)
+    assert set(before.values()) == {"champion", "canary"}
+    until(lambda: told(server)["lease_left_s"] == 0, "the lease ended")
+    assert set(arms(server).values()) == {"champion"}
+    assert told(server)["weights"] == {
+        "asked": {"champion": 0.5, "canary": 0.5},
+        "effective": {"champion": 1.0, "canary": 0.0},
+    }
+    assert (renew(server, 4).status_code, renew(server, 6).status_code) == (409, 409)
+    assert renew(server, 5).json()["weights"]["effective"]["canary"] == 0.5
+    assert ask(server, next(e for e in ENTITIES if before[e] == "canary")).headers["x-lockgate-arm"] == "canary"
+
+
+def test_a_lease_that_is_renewed_goes_on(server: Server, world: World) -> None:
+    put(server, Bundles(world).rollout(5, 1.0, lease_s=0.5))
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        assert renew(server, 5).status_code == 200
+        assert ask(server, "x").headers["x-lockgate-arm"] == "canary"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_after_a_restart_the_champion_alone_answers_until_the_lease_is_renewed(world: World, number: int) -> None:
+    bundles = Bundles(world)
+    with serving(world) as server:
+        put(server, bundles.rollout(3, lease_s=3600))
+        before = arms(server)
+        server.stop(number)
+    with serving(world) as server:
+        after = told(server)
+        assert after["loaded"] == [bundles.champion, bundles.canary, bundles.dark, bundles.previous]
+        assert (after["lease_left_s"], after["weights"]["effective"]["canary"]) == (0, 0)
+        assert set(arms(server).values()) == {"champion"}
+        assert renew(server, 3).status_code == 200
+        assert arms(server) == before
+
+
+def test_an_arm_is_forced_by_name_tag_or_version_with_the_token_alone(server: Server, world: World) -> None:
+    bundles = Bundles(world)
+    put(server, bundles.rollout(1, 0.0))
+    forced = {"canary": bundles.canary, "new": bundles.canary, "dark": bundles.dark, "previous": bundles.previous}
+    for arm, digest in forced.items():
+        answer = ask(server, None, **{"x-lockgate-arm": arm}, **BEARER)
+        assert answer.headers["x-lockgate-release-digest"] == digest, answer.text
+        assert ask(server, None, **{"x-lockgate-arm": arm}).status_code == 401
+    unknown = ask(server, None, **{"x-lockgate-arm": "none"}, **BEARER)
+    assert unknown.status_code == 404
+    assert "no arm 'none'; there are: champion, canary" in unknown.json()["error"]
+    tensors = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
+        for name, value in ROW.items()
+    ]
+    path = f"/v2/models/toy/versions/{bundles.canary}/infer"
+    assert server.client.post(path, json={"inputs": tensors}).status_code == 401
+    answered = server.client.post(path, json={"inputs": tensors}, headers=BEARER)
+    assert answered.headers["x-lockgate-arm"] == "canary", answered.text
+
+
+def test_every_kind_of_request_leaves_its_own_kind_of_row(world: World) -> None:
+    bundles = Bundles(world)
+    with serving(world) as server:
+        put(server, bundles.rollout(1, 0.25))
+        live = ask(server, "customer-7")
+        forced = ask(server, "customer-7", **{"x-lockgate-arm": "canary"}, **BEARER)
+        assert server.stop() == 0
+    rows = {row["kind"]: row for row in log_lines(world)}
+    assert set(rows) == {"live", "forced", "shadow"}
+    assert rows["live"]["prediction_id"] == live.headers["x-lockgate-prediction-id"]
+    assert rows["live"]["propensity"] == {"champion": 0.75, "canary": 0.25}[live.headers["x-lockgate-arm"]]
+    assert rows["forced"]["prediction_id"] == forced.headers["x-lockgate-prediction-id"]
+    shadow = rows["shadow"]
+    assert (shadow["arm"], shadow["digest"], shadow["entity"]) == ("dark", bundles.dark, "customer-7")
+    assert shadow["outputs"]["probability"] == pytest.approx(golden(ROW, bundles.bias[bundles.dark]), abs=1e-5)
+    assert shadow["prediction_id"] == live.headers["x-lockgate-prediction-id"]  # whose row has the inputs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sequence": "1"}, "Expected `int`, got `str` - at `$.sequence`"),
+        ({"sequence": 0}, "sequence is 0; the ledger counts from 1"),
+        ({"champion": None}, "at `$.champion`"),
+        ({"champion": "latest"}, "champion is 'latest', not a bundle digest"),
+        ({"weights": {}}, "unknown field `weights`; it is {sequence, champion, previous, challengers"),
+        ({"challengers": [{"name": "b", "bundle": "0" * 64}]}, "field `weight` - at `$.challengers[0]`"),
+        ({"challengers": [{"name": "b", "bundle": "0" * 64, "weight": 1.5}]}, "challengers[0].weight is 1.5"),
+        ({"challengers": [{"name": "champion", "bundle": "0" * 64, "weight": 0}]}, "challengers[0].name: 'champion'"),
+        ({"shadows": [{"name": "s", "bundle": "0" * 64, "share": -1}]}, "shadows[0].share is -1"),
+        ({"lease_s": 1e9}, "lease_s is 1e+09; 0.1 to 3600"),
+        ({"timeout_ms": 0}, "timeout_ms is 0; 1 to 60000"),
+        ({"fallback": {"constant": {"value": 1}}}, "fallback.constant has ['value']; this model answers probability"),
+        ({"fallback": {}}, "missing required field `constant` - at `$.fallback`"),
+    ],
+)  # fmt: skip
+def test_a_routing_that_is_wrong_is_400_and_names_the_field(
+    shared: tuple[Server, str], change: dict[str, Any], message: str
+) -> None:
+    server, champion = shared
+    refused = put(server, {"sequence": 1, "champion": champion, **change})
+    assert (refused.status_code, message in refused.json()["error"]) == (400, True), refused.text
+    assert server.admin.get("/admin/routing/toy").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    world = World(tmp_path_factory.mktemp("shared") / "world")
+    champion = world.bundle()
+    with serving(world) as server:
+        yield server, champion
+
+
+@pytest.mark.parametrize("body", [{}, {"sequence": "1"}, {"sequence": 1, "lease_s": 5}, []])
+def test_a_lease_that_is_wrong_is_400_and_names_the_field(shared: tuple[Server, str], body: object) -> None:
+    refused = shared[0].admin.post("/admin/routing/toy/lease", json=body)
+    assert (refused.status_code, refused.json()["error"].startswith("lease: ")) == (400, True)
+    assert shared[0].admin.post("/admin/routing/toy/lease", json={"sequence": 1}).status_code == 404
+
+
+def test_the_admin_port_refuses_everybody_without_the_token(shared: tuple[Server, str]) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{shared[0].admin_port}") as stranger:
+        assert stranger.get("/admin/routing").status_code == 401
+        assert stranger.put("/admin/routing/toy", json={"sequence": 1, "champion": shared[1]}).status_code == 401
+        assert stranger.post("/admin/routing/toy/lease", json={"sequence": 1}).status_code == 401
+
+
+def test_a_challenger_that_answers_in_another_form_is_refused(server: Server, world: World) -> None:
+    bundles = Bundles(world)
+    other = world.bundle(task=TaskKind.REGRESSION)
+    body = bundles.rollout(1)
+    body["challengers"][0]["bundle"] = other
+    refused = put(server, body)
+    assert refused.status_code == 400
+    assert f"challengers[0].bundle {other}: it answers value, the champion probability, label" in refused.text
+
+
+def test_weights_change_under_load_without_a_failed_or_misrouted_request(server: Server, world: World) -> None:
+    bundles = Bundles(world)
+    put(server, bundles.rollout(1, 0.1, lease_s=60))
+    end, failed, seen = threading.Event(), [], Counter[str]()
+
+    def load(number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+            at = number
+            while not end.is_set():
+                at += 4
+                entity = {"x-lockgate-entity": ENTITIES[at % len(ENTITIES)]}
+                answer = client.post("/invocations", json={"dataframe_records": [ROW]}, headers=entity)
+                digest = answer.headers.get("x-lockgate-release-digest", "")
+                arm = answer.headers.get("x-lockgate-arm", "")
+                if answer.status_code != 200 or digest != {"champion": bundles.champion}.get(arm, bundles.canary):
+                    failed.append((answer.status_code, answer.text))
+                    return
+                value = answer.json()["predictions"][0]["probability"]
+                if abs(value - golden(ROW, bundles.bias[digest])[0]) > 1e-5:
+                    failed.append((digest, value))
+                seen[arm] += 1
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for sequence in range(2, 32):
+        assert put(server, bundles.rollout(sequence, sequence / 40, lease_s=60)).status_code == 200
+    end.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert set(seen) == {"champion", "canary"}
+
+
+def test_memory_stays_where_it_was_over_many_swaps(server: Server, world: World) -> None:
+    digests = [world.bundle(bias=float(bias)) for bias in range(4)]
+
+    def swap(sequences: range) -> None:
+        for sequence in sequences:
+            champion, canary, previous = (digests[(sequence + turn) % 4] for turn in range(3))
+            challengers = [{"name": "canary", "bundle": canary, "weight": 0.5}]
+            body = {"sequence": sequence, "champion": champion, "previous": previous, "challengers": challengers}
+            assert len(put(server, body).json()["loaded"]) == 3
+            ask(server)
+
+    process = psutil.Process(server.process.pid)
+    swap(range(1, 60))
+    before = process.memory_info().rss
+    swap(range(60, 260))
+    assert process.memory_info().rss - before < 4e6  # 200 models were loaded, each about 0.3 MB
+    assert process.num_threads() < 20

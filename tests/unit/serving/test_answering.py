@@ -1,0 +1,238 @@
+"""The way of a request through one server, without a transport: together, apart, and when a model fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lockgate.core.contract import TaskKind
+from lockgate.core.ids import Digest, canonical_json
+from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.fence import ModelFailed
+from lockgate.serving.options import Limits, ServerOptions
+from lockgate.serving.service import Service
+from tests.bundles import golden, make_bundle, make_keys, probes
+from tests.graphs import failing_graph, hanging_graph
+
+ROW: dict[str, Any] = {"amount": [12.5], "colour": ["red"], "age": [41], "shape": ["disc"]}
+PLAIN = {name: values[0] for name, values in ROW.items()}
+
+
+class World:
+    """A service on a folder, its bundles, and what it logged."""
+
+    def __init__(self, root: Path) -> None:
+        make_keys(root / "keys")
+        (root / "token").write_text("secret")
+        self.root = root
+
+    def bundle(self, **how: Any) -> Digest:
+        return make_bundle(self.root / "bundles", key_dir=self.root / "keys", **how)
+
+    def broken(self, onnx: bytes) -> Digest:
+        """Make a bundle whose graph misbehaves for large amounts only, so that it loads."""
+        kept = [each for each in probes(0.0, TaskKind.BINARY).requests if 0 < float(each.row["amount"] or 0) < 50]
+        halves = [{"name": p.name, "row": p.row, "output": [0.5]} for p in kept]
+        golden_halves = canonical_json({"schema_version": 1, "absolute": 1e-5, "relative": 1e-5, "requests": halves})
+        return self.bundle(parts={"model.onnx": onnx, "probe_requests.json": golden_halves})
+
+    def run(self, scenario: Any, **limits: Any) -> list[dict[str, Any]]:
+        """Run a scenario with a service; return the rows of its prediction log."""
+
+        async def main() -> None:
+            options = ServerOptions(
+                environment="sandbox",
+                bundles=self.root / "bundles",
+                public_key=self.root / "keys" / "signing.pub",
+                state=self.root / "state",
+                admin_token_file=self.root / "token",
+                limits=Limits(**limits),
+            )
+            service = Service(options)
+            try:
+                await scenario(service)
+            finally:
+                service.close()
+
+        asyncio.run(main())
+        segments = sorted((self.root / "state" / "predictions").rglob("*.jsonl"))
+        return [json.loads(line) for path in segments for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def asked(service: Service, columns: dict[str, Any] = ROW, **how: Any) -> Coroutine[Any, Any, Any]:
+    choice = service.choose("toy", how.pop("version", None), columns, how.pop("entity", None), how.pop("tag", None))
+    return service.predict(choice, columns, started=time.perf_counter(), **how)
+
+
+def score(prediction: Any) -> float:
+    return float(prediction.answer.outputs["probability"][0])
+
+
+def test_requests_that_come_together_run_together_and_keep_their_own_answers(world: World) -> None:
+    digest = world.bundle()
+
+    async def scenario(service: Service) -> None:
+        await service.control.put("toy", Desired(sequence=1, champion=digest, since=datetime.now(UTC)))
+        served = service.router.table["toy"].arms[0].model
+        runs: list[int] = []
+        answer_rows = served.answer_rows
+
+        def counted(rows: Any, limit_s: Any = None) -> Any:
+            runs.append(len(rows))
+            return answer_rows(rows, limit_s)
+
+        served.answer_rows = counted  # type: ignore[method-assign]  # the real one, counted
+        found = await asyncio.gather(*(asked(service, {**ROW, "amount": [amount]}) for amount in range(10)))
+        assert runs == [10]
+        for amount, prediction in enumerate(found):
+            assert score(prediction) == pytest.approx(golden({**PLAIN, "amount": amount})[0], rel=1e-5)
+        assert len({prediction.id for prediction in found}) == 10
+
+    rows = world.run(scenario)
+    assert sorted(row["inputs"]["amount"][0] for row in rows) == list(range(10))
+
+
+def test_a_challenger_that_fails_is_answered_for_by_the_champion_and_then_left_alone(world: World) -> None:
+    champion, challenger = world.bundle(), world.broken(failing_graph(50))
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            challengers=(DesiredChallenger(name="challenger", bundle=challenger, weight=1.0),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        fine = await asked(service)
+        assert (fine.arm.name, fine.fallback, score(fine)) == ("challenger", False, 0.5)
+        large = {**ROW, "amount": [99]}
+        for _ in range(5):
+            answered = await asked(service, large)
+            assert (answered.arm.name, answered.fallback) == ("champion", True)
+            assert score(answered) == pytest.approx(golden({**PLAIN, "amount": 99})[0], rel=1e-5)
+        resting = await asked(service)  # a request it could answer, but it rests
+        assert (resting.arm.name, resting.fallback) == ("champion", True)
+
+    rows = world.run(scenario)
+    assert [row["fallback"] for row in rows] == [False] + [True] * 6
+    assert [row["arm"] for row in rows] == ["challenger"] + ["champion"] * 6
+
+
+def test_a_model_that_hangs_costs_one_limit_and_is_answered_for(world: World) -> None:
+    champion, challenger = world.bundle(), world.broken(hanging_graph(50))
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            challengers=(DesiredChallenger(name="challenger", bundle=challenger, weight=1.0),),
+            timeout_s=0.1,
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        large = {**ROW, "amount": [99]}
+        began = time.monotonic()
+        found = await asyncio.gather(*(asked(service, large) for _ in range(20)))
+        assert {(each.arm.name, each.fallback) for each in found} == {("champion", True)}
+        assert (await asked(service, large)).arm.name == "champion"
+        assert time.monotonic() - began < 5  # 21 limits of the server's own would be 42 s
+        assert service.router.table["toy"].arms[1].model.breaker.open
+
+    world.run(scenario)
+
+
+def test_the_constant_answers_when_every_arm_has_failed_and_the_error_where_there_is_none(world: World) -> None:
+    champion = world.broken(failing_graph(50))
+    constant = {"probability": 0.25, "label": "no"}
+
+    async def scenario(service: Service) -> None:
+        large = {**ROW, "amount": [99]}
+        await service.control.put("toy", Desired(sequence=1, champion=champion, since=datetime.now(UTC)))
+        with pytest.raises(ModelFailed):
+            await asked(service, large)
+        await service.control.put(
+            "toy", Desired(sequence=2, champion=champion, constant=constant, since=datetime.now(UTC))
+        )
+        found = await asked(service, large)
+        assert (found.fallback, score(found), found.answer.outputs["label"]) == (True, 0.25, ["no"])
+
+    rows = world.run(scenario)
+    assert [row["fallback"] for row in rows] == [True]
+
+
+def test_a_forced_request_is_marked_has_no_fallback_and_is_not_counted(world: World) -> None:
+    champion, challenger = world.bundle(), world.broken(failing_graph(50))
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            challengers=(DesiredChallenger(name="challenger", bundle=challenger, weight=0.0),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        found = await asked(service, tag="challenger")
+        assert (found.arm.name, found.choice.forced) == ("challenger", True)
+        with pytest.raises(ModelFailed):
+            await asked(service, {**ROW, "amount": [99]}, tag="challenger")
+
+    assert [row["kind"] for row in world.run(scenario)] == ["forced"]
+
+
+def test_a_shadow_answers_copies_that_only_the_log_sees(world: World) -> None:
+    champion, shadow = world.bundle(), world.bundle(bias=2.0)
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            shadows=(DesiredShadow(name="next", bundle=shadow, share=1.0),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        found = await asyncio.gather(*(asked(service) for _ in range(5)))
+        assert {each.arm.name for each in found} == {"champion"}
+
+    rows = world.run(scenario)
+    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in ("live", "shadow")}
+    assert {len(kind) for kind in by_kind.values()} == {5}
+    assert {row["prediction_id"] for row in by_kind["live"]} == {row["prediction_id"] for row in by_kind["shadow"]}
+    shown = [row["outputs"]["probability"][0] for row in by_kind["shadow"]]
+    np.testing.assert_allclose(shown, golden(PLAIN, bias=2.0)[0], rtol=1e-5)
+    assert {row["digest"] for row in by_kind["shadow"]} == {shadow}
+
+
+@pytest.mark.parametrize("rows", [40, 5])
+def test_many_rows_are_answered_like_one(world: World, rows: int) -> None:
+    digest = world.bundle()
+
+    async def scenario(service: Service) -> None:
+        await service.control.put("toy", Desired(sequence=1, champion=digest, since=datetime.now(UTC)))
+        found = await asked(service, {name: values * rows for name, values in ROW.items()})
+        np.testing.assert_allclose(found.answer.outputs["probability"], [golden(PLAIN)[0]] * rows, rtol=1e-5)
+
+    assert [row["rows"] for row in world.run(scenario)] == [rows]
+
+
+def test_the_callers_own_id_and_trace_are_kept(world: World) -> None:
+    digest = world.bundle()
+
+    async def scenario(service: Service) -> None:
+        await service.control.put("toy", Desired(sequence=1, champion=digest, since=datetime.now(UTC)))
+        await asked(service, request_id="mine-1", trace="00-ab-cd-01", entity="ada")
+
+    (row,) = world.run(scenario)
+    assert (row["request_id"], row["trace"], row["entity"]) == ("mine-1", "00-ab-cd-01", "ada")

@@ -1,0 +1,190 @@
+"""The two ways of a request into the graph's tensors, and what each policy does with what does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lockgate.core.contract import ModelContract, Policy, RangePolicy, RequestPolicy
+from lockgate.core.ids import Digest
+from lockgate.serving.columns import CodedStrings, Columns, Flag
+from lockgate.serving.dataplane import Answer, ServedModel
+from lockgate.serving.refusals import Reason, RequestRefused
+from tests.bundles import contract, golden, graph
+from tests.graphs import coded_contract, coded_graph
+
+ROW: dict[str, Any] = {"amount": [12.5], "colour": ["red"], "age": [41], "shape": ["disc"]}
+LENIENT = RequestPolicy(
+    out_of_range=RangePolicy.CLIP,
+    null=Policy.FLAG,
+    missing_column=Policy.FLAG,
+    extra_column=Policy.FLAG,
+)
+STRICT = RequestPolicy(out_of_range=RangePolicy.REFUSE, unknown_category=Policy.REFUSE)
+POLICIES = (RequestPolicy(), LENIENT, STRICT)
+TASK = contract().task
+FORMS = ((contract(), graph(0.0, TASK)), (coded_contract(), coded_graph()))
+
+
+def served(base: ModelContract, onnx: bytes, policy: RequestPolicy = RequestPolicy()) -> ServedModel:  # noqa: B008 - frozen
+    return ServedModel(Digest("ab" * 32), replace(base, requests=policy), onnx)
+
+
+MODELS = [served(base, onnx, policy) for base, onnx in FORMS for policy in POLICIES]
+
+
+def one_by_one(model: ServedModel, columns: Columns) -> Answer | RequestRefused:
+    try:
+        return model.answer(columns, 10)
+    except RequestRefused as refused:
+        return refused
+
+
+def as_a_row(model: ServedModel, columns: Columns) -> Answer | RequestRefused:
+    try:
+        row = model.encoder.encode_row(columns)
+        found = one_by_one(model, columns) if row is None else model.answer_rows([row])[0]
+    except RequestRefused as refused:
+        return refused
+    assert isinstance(found, Answer | RequestRefused)
+    return found
+
+
+NUMBERS = st.one_of(
+    st.none(), st.floats(), st.integers(-(10**40), 10**40), st.sampled_from([0, 100, 100.00001, 3.5e38, 10**400])
+)
+STRINGS = st.one_of(st.none(), st.sampled_from(["red", "blue", "cube", "__missing__", "", "nan"]), st.text(max_size=3))
+ANYTHING = st.one_of(NUMBERS, STRINGS, st.booleans(), st.just([1]), st.just({}))
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(MODELS),
+    st.one_of(
+        st.fixed_dictionaries({"amount": NUMBERS, "colour": STRINGS, "age": NUMBERS, "shape": STRINGS}),
+        st.dictionaries(st.sampled_from(["amount", "colour", "age", "shape", "extra"]), ANYTHING),
+    ),
+)
+@example(MODELS[0], {"amount": 10**400, "colour": "red", "age": 1, "shape": "disc"})
+@example(MODELS[3], {"amount": 1, "colour": "red", "age": float("nan"), "shape": "disc"})
+def test_both_ways_answer_and_refuse_alike(model: ServedModel, row: dict[str, Any]) -> None:
+    columns = {name: [value] for name, value in row.items()}
+    one, other = one_by_one(model, columns), as_a_row(model, columns)
+    if isinstance(one, Answer):
+        assert isinstance(other, Answer), other
+        assert set(one.flags) == set(other.flags)
+        np.testing.assert_allclose(one.outputs["probability"], other.outputs["probability"], rtol=1e-6)
+    else:
+        assert isinstance(other, RequestRefused)
+        assert one.reason is other.reason
+
+
+@pytest.mark.parametrize(("base", "onnx"), FORMS)
+def test_both_forms_of_a_graph_answer_the_golden_numbers(base: ModelContract, onnx: bytes) -> None:
+    rows = [ROW, {**ROW, "colour": [None]}, {**ROW, "shape": ["never seen"]}, {**ROW, "amount": [None]}]
+    for row in rows:
+        answer = served(base, onnx).answer(row, 1)
+        expected = golden({name: values[0] for name, values in row.items()})
+        np.testing.assert_allclose(answer.outputs["probability"], expected, rtol=1e-5)
+
+
+def test_a_number_out_of_range_is_flagged_clipped_or_refused_by_the_policy() -> None:
+    base, onnx = FORMS[0]
+    too_old = {**ROW, "age": [130]}
+    flagged, clipped = (served(base, onnx, policy).answer(too_old, 1) for policy in POLICIES[:2])
+    assert flagged.flags == (Flag("out_of_range", "age", (0,)),)
+    assert clipped.flags == (Flag("clipped", "age", (0,)),)
+    np.testing.assert_allclose(
+        clipped.outputs["probability"],
+        golden({"amount": 12.5, "colour": "red", "age": 120, "shape": "disc"}),
+        rtol=1e-5,
+    )
+    with pytest.raises(
+        RequestRefused, match="column 'age', row 0: 130 is outside the trained range 0 to 120"
+    ) as refused:
+        served(base, onnx, STRICT).answer(too_old, 1)
+    assert refused.value.reason is Reason.OUT_OF_RANGE
+
+
+def test_clipping_one_request_leaves_those_it_shares_a_run_with_alone() -> None:
+    model = served(*FORMS[0], LENIENT)
+    rows = [model.encoder.encode_row({**ROW, "age": [age]}) for age in (130, 41, 120)]
+    clipped, plain, bound = model.answer_rows([row for row in rows if row is not None])
+    assert isinstance(clipped, Answer) and isinstance(plain, Answer) and isinstance(bound, Answer)
+    assert (clipped.flags, plain.flags, bound.flags) == ((Flag("clipped", "age", (0,)),), (), ())
+    np.testing.assert_array_equal(clipped.outputs["probability"], bound.outputs["probability"])
+    np.testing.assert_allclose(plain.outputs["probability"], golden({name: v[0] for name, v in ROW.items()}), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"),
+    [
+        ({"age": [None]}, Flag("null", "age", (0,))),
+        ({"age": None}, Flag("missing_column", "age", (0,))),
+        ({"more": [1]}, Flag("extra_column", "more", (0,))),
+    ],
+)
+def test_what_the_default_refuses_a_lenient_contract_answers_and_flags(change: dict[str, Any], flag: Flag) -> None:
+    columns = {name: values for name, values in {**ROW, **change}.items() if values is not None}
+    for base, onnx in FORMS:
+        with pytest.raises(RequestRefused, match=flag.column):
+            served(base, onnx).answer(columns, 1)
+        assert served(base, onnx, LENIENT).answer(columns, 1).flags == (flag,)
+
+
+def test_an_unknown_category_is_refused_where_the_contract_says_so() -> None:
+    for base, onnx in FORMS:
+        with pytest.raises(
+            RequestRefused, match="column 'colour', row 0: 'mauve' is none of the 3 categories"
+        ) as refused:
+            served(base, onnx, STRICT).answer({**ROW, "colour": ["mauve"]}, 1)
+        assert refused.value.reason is Reason.UNKNOWN_CATEGORY
+
+
+@pytest.mark.parametrize(("base", "onnx"), FORMS)
+def test_arrays_and_coded_strings_answer_as_lists_do(base: ModelContract, onnx: bytes) -> None:
+    model = served(base, onnx)
+    lists = {
+        "amount": [12.5, None, 101.0],
+        "colour": ["red", None, "mauve"],
+        "age": [41, 18, 30],
+        "shape": ["disc", "disc", "cube"],
+    }
+    arrays = {
+        "amount": np.array([12.5, np.nan, 101.0]),
+        "colour": CodedStrings(np.array([1, -1, 0], np.int32), ("mauve", "red")),
+        "age": np.array([41, 18, 30], np.int16),
+        "shape": CodedStrings(np.array([0, 0, 1], np.int32), ("disc", "cube")),
+    }
+    one, other = model.answer(lists, 3), model.answer(arrays, 3)
+    np.testing.assert_array_equal(one.outputs["probability"], other.outputs["probability"])
+    assert (
+        set(one.flags)
+        == set(other.flags)
+        == {
+            Flag("out_of_range", "amount", (2,)),
+            Flag("unknown_category", "colour", (2,)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": np.array([1.0])}, "column 'colour': expected a string a row, got float64"),
+        ({"age": CodedStrings(np.array([0], np.int32), ("41",))}, "column 'age': expected a number a row, got strings"),
+        ({"age": np.array(["41"])}, "column 'age': expected a number a row, got <U2"),
+        ({"age": np.array([True])}, "column 'age': expected a number a row, got bool"),
+        ({"amount": np.array([1e39])}, "column 'amount', row 0: the number is too large for float32"),
+    ],
+)
+def test_arrays_of_the_wrong_kind_are_refused_by_name(change: dict[str, Any], said: str) -> None:
+    for base, onnx in FORMS:
+        with pytest.raises(RequestRefused) as refused:
+            served(base, onnx).answer({**ROW, **change}, 1)
+        assert refused.value.message == said
