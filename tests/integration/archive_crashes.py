@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lockgate.serving import archive_retention
+from lockgate.serving.archive_run import Archive
 from lockgate.serving.archive_status import Kept, read_status
-from lockgate.serving.log_archive import Archive, WithoutPandas
+from lockgate.serving.log_archive import WithoutPandas
 from lockgate.serving.prediction_log import PredictionLog, Record
 from tests.bundles import contract
 

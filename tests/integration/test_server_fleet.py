@@ -105,6 +105,7 @@ class Callers:
 
     def __init__(self, port: int, threads: int = 4) -> None:
         self.answers: list[tuple[float, int, str]] = []
+        self.times: list[tuple[float, float, str]] = []
         self.failures: list[tuple[float, str]] = []
         self._port, self._end = port, threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
@@ -132,6 +133,7 @@ class Callers:
             else:
                 seconds = time.monotonic() - started
                 self.answers.append((seconds, answer.status, answer.headers.get(DIGEST, "")))
+                self.times.append((started, started + seconds, answer.headers.get(DIGEST, "")))
             finally:
                 connection.close()
 
@@ -179,6 +181,52 @@ def _metrics(server: Server, name: str) -> dict[str, float]:
     return {labels: float(value) for labels, value in found}
 
 
+def test_a_worker_that_is_told_to_end_costs_nobody_an_answer(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (digest,)):
+        with Callers(server.port) as callers:
+            until(lambda: len(callers.answers) > 50)
+            for victim in workers(server):
+                victim.terminate()
+                until(lambda gone=victim.pid: gone not in {each.pid for each in workers(server)})
+                until(lambda: served(server) == {"1": 1, "2": 1})
+        assert not callers.failures
+        assert {(status, asked) for _, status, asked in callers.answers} == {(200, digest)}
+
+
+def test_many_changes_under_load_fail_nothing_and_each_answer_is_by_what_was_served_then(
+    tmp_path: Path,
+) -> None:
+    with fleet(tmp_path, bundles=3) as (server, digests):
+        told = [(time.monotonic(), digests[0])]  # when each was acknowledged
+        with Callers(server.port) as callers:
+            for sequence in range(2, 22):
+                digest = digests[sequence % 3]
+                assert server.route(sequence, digest, previous=told[-1][1]).status_code == 200
+                told.append((time.monotonic(), digest))
+            until(lambda: len(callers.answers) > 100)
+        assert not callers.failures
+        assert {status for _, status, _ in callers.answers} == {200}
+        for asked_at, answered_at, digest in callers.times:
+            before = [each for at, each in told if at <= asked_at]
+            meanwhile = [each for at, each in told if asked_at < at]
+            # the change that was on its way when the answer came is the first one acknowledged after it
+            late = len([at for at, _ in told if asked_at < at <= answered_at]) + 1
+            assert digest in {before[-1], *meanwhile[:late]}
+
+
+def test_a_worker_that_cannot_serve_what_the_others_do_stays_out_until_it_can(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (digest,)):
+        bundle = _world(tmp_path).store / digest
+        bundle.rename(tmp_path / "elsewhere")
+        victim = workers(server)[0]
+        victim.kill()
+        until(lambda: any("cannot serve what the others do" in line["message"] for line in server.lines))
+        assert {ask_once(server.port)[:2] for _ in range(20)} == {(200, digest)}
+        assert len(served(server)) == 1
+        (tmp_path / "elsewhere").rename(bundle)
+        until(lambda: served(server) == {"1": 1, "2": 1})
+
+
 def test_a_worker_that_restarts_while_routing_changes_joins_with_the_change(tmp_path: Path) -> None:
     with fleet(tmp_path, bundles=6) as (server, digests):
         for sequence, digest in enumerate(digests[1:], start=2):
@@ -213,13 +261,19 @@ def test_a_worker_that_hangs_says_where_and_is_started_again(tmp_path: Path) -> 
         assert any("hang_here" in line.get("trace", "") for line in server.lines)
 
 
-def test_a_worker_that_stands_still_is_killed_and_started_again(tmp_path: Path) -> None:
-    with fleet(tmp_path, "--hang-s", "1.5") as (server, (digest,)):
+def test_others_take_the_callers_of_a_worker_that_stands_still_until_it_goes_on_or_is_killed(tmp_path: Path) -> None:
+    with fleet(tmp_path, "--hang-s", "8") as (server, (digest,)):
         victim = workers(server)[1]
+        victim.suspend()
+        time.sleep(4)  # it is suspected, and not killed yet
+        assert {ask_once(server.port)[:2] for _ in range(20)} == {(200, digest)}
+        assert victim.pid in {each.pid for each in workers(server)}
+        victim.resume()
+        until(lambda: len({ask_once(server.port)[2] for _ in range(20)}) == 2)
+        assert victim.pid in {each.pid for each in workers(server)}
         victim.suspend()
         until(lambda: victim.pid not in {each.pid for each in workers(server)} and len(workers(server)) == 2)
         until(lambda: served(server) == {"1": 1, "2": 1})
-        assert {ask_once(server.port)[:2] for _ in range(10)} == {(200, digest)}
 
 
 @pytest.mark.usefixtures("_able_to_hang")

@@ -17,7 +17,8 @@ def serve(surface: Surface, options: Options = None) -> int:
     """Serve models over the Open Inference Protocol; `lockgate up` starts two of these: staging and production.
 
     Server options: --environment NAME, --bundles DIR, --public-key FILE, --state DIR, --admin-token-file FILE,
-    --host H, --port P, --admin-port A.
+    --host H, --port P, --admin-port A, --workers N, --tls-cert FILE, --tls-key FILE; all of them with what they mean:
+    lockgate serve -- --help.
 
     Example: lockgate serve --environment sandbox --bundles .lockgate/bundles --public-key .lockgate/keys/signing.pub
     --state /tmp/sandbox --admin-token-file .lockgate/tokens/admin.token --port 8090 --admin-port 9090

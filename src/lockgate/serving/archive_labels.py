@@ -27,7 +27,7 @@ from lockgate.serving.labels import StoredLabel
 
 SUFFIX: Final = ".labels"
 WAITING: Final = "waiting-labels.jsonl"
-BATCH_LABELS: Final = 50_000  # looked up together: about 50 MB
+BATCH_LABELS: Final = 20_000  # looked up together: about 20 MB
 
 Key: TypeAlias = tuple[str, int]
 """A prediction's id and the row in its request."""

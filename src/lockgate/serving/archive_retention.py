@@ -13,11 +13,12 @@ import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.serving.archive_journal import parquet_files, temporary
-from lockgate.serving.archive_tables import GROUP_ROWS, metadata_of
+from lockgate.serving.archive_tables import metadata_of
 
 MERGED_FILES: Final = 16  # this many small files become one
 SMALL_BYTES: Final = 32 << 20
 MERGED_BYTES: Final = 512 << 20
+GROUP_ROWS: Final = 50_000  # of one row group; about 30 MB
 
 
 class Merge(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from lockgate.serving.segments import lines
 
 logger = logging.getLogger(__name__)
 
-GROUP_ROWS: Final = 20_000  # of one row group: about 30 MB while it is put together
+GROUP_ROWS: Final = 5_000  # put together in memory; merging makes larger groups of them
 HIDDEN: Final = b"lockgate.hidden"
 """Metadata of a file: JSON list of the columns that are hashed or left out; without them no request can be repeated."""
 

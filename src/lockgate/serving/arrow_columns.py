@@ -104,7 +104,8 @@ def _coded(array: Array) -> CodedStrings:
     """Return a dictionary array of strings with as many values as its rows use, at most."""
     import pyarrow as pa
 
-    codes: npt.NDArray[np.int64] = array.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    indices = array.indices.cast(pa.int64()).fill_null(-1) if array.null_count else array.indices
+    codes: npt.NDArray[Any] = indices.to_numpy(zero_copy_only=False)
     dictionary = array.dictionary
     if len(dictionary) > len(codes):  # of a dictionary larger than the batch, only what is used is made into strings
         used, codes = np.unique(codes, return_inverse=True)
@@ -114,4 +115,4 @@ def _coded(array: Array) -> CodedStrings:
     if None in values:  # a null may also stand in the dictionary
         codes = np.where(np.array([value is None for value in values])[codes] & (codes >= 0), -1, codes)
         values = ["" if value is None else value for value in values]
-    return CodedStrings(codes.astype(np.int32), tuple(values))  # type: ignore[arg-type]  # None was taken out above
+    return CodedStrings(codes.astype(np.int32, copy=False), tuple(values))  # type: ignore[arg-type]  # None was taken out above

@@ -139,15 +139,18 @@ def _type_problem(wanted: ColumnType, found: DataType) -> str | None:
 def _open_parquet(path: Path, contract: ModelContract, stack: ExitStack) -> Source:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
-    strings = [column.name for column in contract.inputs if column.type is ColumnType.STRING]
+    schema = pq.read_schema(path)
+    strings = {column.name for column in contract.inputs if column.type is ColumnType.STRING} & set(schema.names)
     # Strings come as the file keeps them, a dictionary and indices; columns are read page by page, so that a row group
     # may be larger than memory.
-    file = stack.enter_context(pq.ParquetFile(path, read_dictionary=strings, buffer_size=CHUNK_BYTES, pre_buffer=False))
+    file = stack.enter_context(
+        pq.ParquetFile(path, read_dictionary=sorted(strings), buffer_size=CHUNK_BYTES, pre_buffer=False)
+    )
 
     def batches(columns: Sequence[str], rows: int) -> Iterator[RecordBatch]:
         yield from file.iter_batches(rows, columns=list(columns), use_threads=True)
 
-    return Source(pq.read_schema(path), file.metadata.num_rows, batches)
+    return Source(schema, file.metadata.num_rows, batches)
 
 
 def _open_arrow(path: Path, _contract: ModelContract, stack: ExitStack) -> Source:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 START_S: Final = 120.0  # ours: every routed bundle is loaded in it, one after the other
 LOOK_S: Final = 0.5
+SUSPECT_S: Final = 2.5  # two times it should have said that it is alive: others accept in its place, too
 STEADY_S: Final = 30.0  # ours: a worker that lived so long did not end because of how it starts
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 15.0
@@ -50,6 +51,7 @@ class Fleet:
         self._numbers = range(1, options.workers + 1)
         self._members: dict[int, Member] = {}
         self._serving: dict[Member, tuple[int, ...]] = {}
+        self._suspects: set[Member] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = asyncio.Event()
         self.restarts: Final = {str(number): 0 for number in self._numbers}
@@ -166,20 +168,20 @@ class Fleet:
 
     def _left(self, member: Member) -> None:
         """Let the others accept from the socket of a worker that takes no more callers."""
-        if member.joined:
-            member.joined = False
-            self._run(self._spread())
+        member.joined = False
+        self._serving.pop(member, None)
+        self._run(self._spread())
 
     async def _spread(self) -> None:
-        """Tell each worker which sockets it accepts from: its own, and its part of those of workers that are gone."""
-        members = self.joined()
+        """Tell each worker which sockets it accepts from: its own, and its part of those that nobody answers at."""
+        members = [each for each in self.joined() if each not in self._suspects]
         last = len(self._sockets) - 1
         wanted = {member: [min(member.number - 1, last)] for member in members}
         left = sorted({*range(len(self._sockets))} - {own for (own,) in wanted.values()})
         for index, socket_number in enumerate(left if members else ()):
             wanted[members[index % len(members)]].append(socket_number)
         changed = {member: tuple(own) for member, own in wanted.items() if self._serving.get(member) != tuple(own)}
-        self._serving = {member: tuple(own) for member, own in wanted.items()}
+        self._serving = {**self._serving, **changed}
         asked = [member.ask(messages.Serve(sockets=own), ANSWER_S) for member, own in changed.items()]
         for member, answer in zip(changed, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(answer, Exception):
@@ -195,5 +197,9 @@ class Fleet:
             for member in list(self._members.values()):
                 if stood_still:  # this process itself did: what the workers said meanwhile is still to be read
                     member.heard = now
-                elif now - member.heard > self._options.hang_s:
+                elif now - member.heard > (self._options.hang_s if member.begun.done() else START_S):
                     await member.kill_hanging(f"it has not said for {now - member.heard:.0f} s that it is alive")
+            suspects = {each for each in self.joined() if time.monotonic() - each.heard > SUSPECT_S}
+            if suspects != self._suspects:
+                self._suspects = suspects
+                self._run(self._spread())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import struct
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 _KEY_BYTES: Final = 32
+_FLOAT32: Final = struct.Struct("<f")
 _HASH_BYTES: Final = 16  # 2^64 distinct values before two are likely to share a hash
 
 
@@ -63,8 +63,10 @@ class KeyedHash:
 def _canonical(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    with np.errstate(over="ignore"):
-        number = float(np.float32(value))  # type: ignore[arg-type]  # a JSON value that is neither null nor text
+    try:
+        (number,) = _FLOAT32.unpack(_FLOAT32.pack(value))
+    except OverflowError:
+        return repr(value)
     if number != number:  # noqa: PLR0124 - NaN is null
         return None
     return str(int(number)) if number.is_integer() else repr(number)

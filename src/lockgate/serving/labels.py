@@ -163,7 +163,7 @@ class LabelLog:
             self._segment = segment
             _sync_folder(self._folder)
         size = segment.size
-        segment.write(group)
+        segment.write([group])
         try:
             segment.sync()
         except OSError:

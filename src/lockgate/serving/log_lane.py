@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,17 +24,17 @@ class Lane:
         self._opened = 0
         self._described: set[str] = set()
         self._contracts: dict[str, ModelContract] = {}  # of bundles that are not described yet
-        self._lines: list[bytes] = []
+        self._pieces: list[bytes] = []
         self._rows = self._bytes = 0
 
-    def add(self, record: Record, line: bytes) -> None:
-        """Take a line."""
+    def add(self, record: Record, line: Sequence[bytes], length: int) -> None:
+        """Take a line, in pieces, and its length."""
         if record.contract is not None and record.digest not in self._described:
             self._described.add(record.digest)
             self._contracts[record.digest] = record.contract
-        self._lines.append(line)
+        self._pieces += line
         self._rows += record.rows
-        self._bytes += len(line)
+        self._bytes += length
 
     def write(self) -> tuple[int, int]:
         """Write what waits and return how many rows and bytes that was; all of it still waits after an error.
@@ -42,16 +42,16 @@ class Lane:
         Raises:
             OSError: The disk does not take it.
         """
-        if not self._lines:
+        if not self._pieces:
             return 0, 0
         if self._segment is None:
             self._opened += 1
             self._segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
         for digest in tuple(self._contracts):
             self._describe(Digest(digest))
-        self._segment.write(b"".join(self._lines))
+        self._segment.write(self._pieces)
         written = self._rows, self._bytes
-        self._lines.clear()
+        self._pieces.clear()
         self._rows = self._bytes = 0
         return written
 

@@ -231,8 +231,9 @@ async def guard_memory(options: ServerOptions, end: End) -> None:
         if used > limit:
             logger.error("%.0f MB are in use, --max-memory-mb is %d: ending", used / 1e6, options.max_memory_mb)
             await asyncio.sleep(NOTICE_S)
-            end.exit_code = 1
-            end.ask()
+            if not end.asked.is_set():  # asked twice, it would not wait for anything
+                end.exit_code = 1
+                end.ask()
             return
         await asyncio.sleep(LOOK_AT_MEMORY_S)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from typing import Final
 SUFFIX: Final = ".jsonl"
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _BLOCK_BYTES: Final = 1 << 20
+_WRITE_BYTES: Final = 128 << 10  # about 0.03 ms to put together
 
 
 def open_for_appending(path: Path) -> int:
@@ -64,23 +65,25 @@ class Segment:
                 hidden.unlink()
             raise
 
-    def write(self, data: bytes) -> None:
-        """Append whole or not at all: what was written of it is cut off again.
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Append all pieces or nothing: what was written of them is cut off again.
 
         Raises:
             OSError: The disk does not take it.
         """
         self._mend()
         self._torn = True
-        rest = memoryview(data)
+        size = self.size
         try:
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+            for block in _blocks(pieces):
+                size += len(block)
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(self._handle, rest) :]
         except OSError:
             self._mend()
             raise
-        self._torn = False
-        self.size += len(data)
+        self.size, self._torn = size, False
 
     def _mend(self) -> None:
         """Cut off what a failed write left; tried again before the next one, should the disk not do even that."""
@@ -103,6 +106,18 @@ class Segment:
     def close(self) -> None:
         """Let others take it."""
         os.close(self._handle)
+
+
+def _blocks(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """Put pieces together for fewer writes, a few at a time: copying many would keep the interpreter for long."""
+    start = size = 0
+    for index, piece in enumerate(pieces):
+        size += len(piece)
+        if size >= _WRITE_BYTES:
+            yield b"".join(pieces[start : index + 1])
+            start, size = index + 1, 0
+    if start < len(pieces):
+        yield b"".join(pieces[start:])
 
 
 def segments(folder: Path) -> list[Path]:

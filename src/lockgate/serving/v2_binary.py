@@ -9,6 +9,8 @@ Sizes are held against the body before anything is made of them, and what is mad
 
 from __future__ import annotations
 
+import struct
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -22,12 +24,15 @@ HEADER: Final = b"inference-header-content-length"
 BinaryTensors: TypeAlias = Callable[[str, str, int, object], Values]
 """Gives the values of a tensor by its name, datatype, number of elements and `binary_data_size`."""
 
-_DTYPES: Final = {
-    **{f"{kind}{8 * size}": np.dtype(f"<{kind[0].lower()}{size}") for kind in ("INT", "UINT") for size in (1, 2, 4, 8)},
-    **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
-    "BOOL": np.dtype("u1"),
+FEW: Final = 64  # ours: so many values are Python's own before an array of them has paid for itself
+_FORMATS: Final = {
+    **{f"{kind}{8 << at}": each for kind, of in (("INT", "bhiq"), ("UINT", "BHIQ")) for at, each in enumerate(of)},
+    **{"FP16": "e", "FP32": "f", "FP64": "d", "BOOL": "B"},
 }
+"""The format characters of `struct`, which numpy knows as well."""
 _LENGTH_BYTES: Final = 4
+_BOOLEANS: Final = frozenset((0, 1))
+_NEVER: Final = 0xFF  # in no UTF-8
 _LONGEST_HEADER: Final = 20  # digits; Python refuses to read endless numbers, and so do we
 
 
@@ -47,7 +52,7 @@ class BinaryData:
         self._data, self._at = data, 0
 
     def __call__(self, name: str, datatype: str, elements: int, size: object) -> Values:
-        """Return the next tensor's values: an array, or coded strings.
+        """Return the next tensor's values: an array or coded strings; of a few, a list.
 
         Raises:
             RequestRefused: Its sizes do not agree with each other or with the body, or its bytes are no such values.
@@ -62,16 +67,18 @@ class BinaryData:
         self._at += size
         if datatype == "BYTES":
             return _strings(name, data, elements)
-        dtype = _DTYPES[datatype]
+        dtype = np.dtype(f"<{_FORMATS[datatype]}")
         needed = elements * dtype.itemsize
         if needed != size:
             raise refuse(
                 Reason.UNEQUAL_LENGTHS,
                 f"input {name!r}: its shape needs {str(needed)[:40]} bytes of {datatype}, binary_data_size is {size}",
             )
-        numbers: npt.NDArray[Any] = np.frombuffer(data, dtype)
-        if datatype == "BOOL" and numbers.size and numbers.max() > 1:
+        if datatype == "BOOL" and not _BOOLEANS.issuperset(data):
             raise refuse(Reason.WRONG_TYPE, f"input {name!r}: a BOOL is one byte, 0 or 1")
+        if elements <= FEW:
+            return list(struct.unpack(f"<{elements}{_FORMATS[datatype]}", data))
+        numbers: npt.NDArray[Any] = np.frombuffer(data, dtype)
         return numbers
 
     def end(self) -> None:
@@ -94,56 +101,59 @@ def split(body: bytes, header: bytes) -> tuple[bytes, BinaryData]:
     return body[:length], BinaryData(memoryview(body)[length:])
 
 
-def _strings(name: str, data: memoryview, elements: int) -> CodedStrings:
-    raw = bytes(data)
-    starts = _starts(raw, elements)
-    if starts is None:
+def _strings(name: str, data: memoryview, elements: int) -> Values:
+    pieces = _walk(bytes(data), elements) if elements <= FEW else _pieces(data, elements)
+    if pieces is None:
         raise refuse(
-            Reason.UNEQUAL_LENGTHS, f"input {name!r}: its {len(raw)} bytes are not {elements} lengths and strings"
+            Reason.UNEQUAL_LENGTHS, f"input {name!r}: its {len(data)} bytes are not {elements} lengths and strings"
         )
-    ends = [start - _LENGTH_BYTES for start in starts[1:]] + [len(raw)]
-    pieces = [raw[start:end] for start, end in zip(starts, ends, strict=True)] if starts else []
-    index = {piece: code for code, piece in enumerate(dict.fromkeys(pieces))}
-    codes = np.fromiter(map(index.__getitem__, pieces), np.int32, elements)
     try:
-        values = tuple(piece.decode() for piece in index)
+        return [piece.decode() for piece in pieces] if elements <= FEW else _coded(pieces)
     except UnicodeDecodeError as broken:
         raise refuse(Reason.WRONG_TYPE, f"input {name!r}: its strings are not UTF-8: {broken.reason}") from broken
-    return CodedStrings(codes, values)
 
 
-def _starts(raw: bytes, elements: int) -> list[int] | None:
-    """Return where each string begins, None where the bytes are not so many lengths and strings.
+def _coded(pieces: list[bytes]) -> CodedStrings:
+    index: defaultdict[bytes, int] = defaultdict()
+    index.default_factory = index.__len__  # a new string gets the next code
+    codes = np.fromiter(map(index.__getitem__, pieces), np.int32, len(pieces))
+    return CodedStrings(codes, tuple(piece.decode() for piece in index))
+
+
+def _pieces(data: memoryview, elements: int) -> list[bytes] | None:
+    """Return the strings, None where the bytes are not so many lengths and strings.
 
     A length is four bytes; of a string shorter than 256 the last three are zero, and where strings hold no zeros and
-    none is empty, nothing else looks so: all of them are found at once. What was found is proved, string by string;
-    where that fails they are walked through.
+    none is empty, nothing else looks so: all of them are found at once, and proved. Every length then becomes one byte
+    that no UTF-8 holds, and the rest is split there. Where any of it does not hold, they are walked through.
     """
-    if elements * _LENGTH_BYTES > len(raw) or (elements == 0) != (len(raw) == 0):
+    if elements * _LENGTH_BYTES > len(data) or (elements == 0) != (len(data) == 0):
         return None
-    if elements == 0:
-        return []
-    octets = np.frombuffer(raw, np.uint8)
+    octets = np.frombuffer(data, np.uint8)
     zero = octets == 0
-    prefixes = np.flatnonzero(zero[1:-2] & zero[2:-1] & zero[3:])
-    if prefixes.size == elements and prefixes[0] == 0:
-        starts = prefixes + _LENGTH_BYTES
-        ends = starts + octets[prefixes]
-        if ends[-1] == len(raw) and np.array_equal(ends[:-1], prefixes[1:]):
-            found: list[int] = starts.tolist()
-            return found
-    return _walk(raw, elements)
+    lengths = np.flatnonzero(zero[1:-2] & zero[2:-1] & zero[3:])
+    if elements and lengths.size == elements and lengths[0] == 0:
+        ends = lengths + octets[lengths] + _LENGTH_BYTES
+        if ends[-1] == len(data) and np.array_equal(ends[:-1], lengths[1:]):
+            kept = np.ones(len(data), np.bool_)
+            kept[lengths[:, None] + (1, 2, 3)] = False
+            marked = octets.copy()
+            marked[lengths] = _NEVER
+            pieces = marked[kept].tobytes().split(b"%c" % _NEVER)[1:]
+            if len(pieces) == elements:
+                return pieces
+    return _walk(bytes(data), elements)
 
 
-def _walk(raw: bytes, elements: int) -> list[int] | None:
-    starts, at = [], 0
+def _walk(raw: bytes, elements: int) -> list[bytes] | None:
+    pieces, at = [], 0
     for _ in range(elements):
-        at += _LENGTH_BYTES
-        if at > len(raw):
+        start = at + _LENGTH_BYTES
+        if start > len(raw):
             return None
-        starts.append(at)
-        at += int.from_bytes(raw[at - _LENGTH_BYTES : at], "little")
-    return starts if at == len(raw) else None
+        at = start + int.from_bytes(raw[start - _LENGTH_BYTES : start], "little")
+        pieces.append(raw[start:at])
+    return pieces if at == len(raw) else None
 
 
 def raw_bytes(data: npt.NDArray[np.float32] | Sequence[str]) -> bytes:

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from lockgate.serving.fleet_member import WorkerGone
 from lockgate.serving.fleet_routing import FleetRouting
 from lockgate.serving.listening import inherited, listen, listen_shared
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
+from lockgate.serving.service_manager import ServiceManager
 from lockgate.serving.state import decode_desired, encode_desired
 
 A, B = Digest("a" * 64), Digest("b" * 64)
@@ -374,3 +376,24 @@ def test_no_socket_is_inherited_that_was_meant_for_another_process() -> None:
 def test_too_many_inherited_sockets_are_refused() -> None:
     with pytest.raises(ConfigError, match="at most two"):
         inherited({"LISTEN_FDS": "3", "LISTEN_PID": str(os.getpid())})
+
+
+def test_a_service_manager_is_told_and_children_are_not_told_of_it(tmp_path: Path) -> None:
+    async def play(manager: ServiceManager) -> None:
+        manager.ready()
+        keeping = asyncio.ensure_future(manager.keep())
+        await asyncio.sleep(0.05)
+        keeping.cancel()
+        manager.stopping()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000", "PATH": "/bin"}
+        manager = ServiceManager(environment)
+        assert environment == {"PATH": "/bin"}
+        asyncio.run(play(manager))
+        listening.setblocking(False)
+        said = [listening.recv(100) for _ in range(4)]
+    assert said == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    asyncio.run(play(manager))  # nobody listens any more: said in the log, and nothing else
+    asyncio.run(play(ServiceManager({})))

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import resource
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +18,10 @@ import pytest
 from lockgate.core.contract import LogPolicy, TaskKind
 from lockgate.serving.archive_labels import as_text
 from lockgate.serving.archive_retention import MERGED_FILES
+from lockgate.serving.archive_run import Archive
 from lockgate.serving.archive_status import ArchiveStatus, Kept, read_status
 from lockgate.serving.column_values import Flag
-from lockgate.serving.log_archive import Archive, only_one, run_once
+from lockgate.serving.log_archive import only_one, run_once
 from lockgate.serving.logged_line import columns_file
 from lockgate.serving.prediction_log import PredictionLog, Record
 from lockgate.serving.segments import segments
@@ -293,6 +297,14 @@ def test_labels_find_their_predictions_among_many_files_models_and_dates(tmp_pat
     assert all(int(row["label"]) == int(row["prediction_id"][2:]) for row in labels)
 
 
+def test_more_label_segments_than_one_pass_takes_are_all_joined_in_one_run(tmp_path: Path) -> None:
+    log(tmp_path, *(record(number) for number in range(10)))
+    for number in range(10):
+        label(tmp_path, *({"prediction_id": name, "label": 1} for name in (f"p-{number:04d}", "no")), name=str(number))
+    counts = archive(tmp_path).labels
+    assert (counts.joined, counts.waiting) == (10, 10)
+
+
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (1.0, "1"), (1, "1"), ("1", "1"), (0.5, "0.5")])
 def test_one_value_has_one_text(value: Any, text: str) -> None:
     assert as_text(value) == text
@@ -310,6 +322,25 @@ def test_dates_older_than_what_is_kept_go_and_are_counted(tmp_path: Path, caplog
     assert (status.removed_files, status.removed_rows) == (2, 4)
     assert status.removed_bytes > 0
     assert "deleted the oldest 2 files" in caplog.text
+
+
+def test_the_oldest_goes_even_where_not_a_byte_can_be_written(tmp_path: Path) -> None:
+    for day in range(2):
+        log(tmp_path, record(day, time=NOON + timedelta(days=day)))
+    archive(tmp_path)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        try:
+            archive(tmp_path, replace(ALL, max_bytes=1))
+        except OSError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [row["prediction_id"] for row in read(tmp_path)] == ["p-0001"]
+    assert archive(tmp_path, replace(ALL, max_bytes=1)).bytes == 0
 
 
 def test_beyond_the_size_the_oldest_go_first(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from lockgate.adapters.logged_requests import read_recent, recent_requests
 from lockgate.core.contract import LogPolicy
 from lockgate.core.ids import ModelName
+from lockgate.serving.archive_run import Archive
 from lockgate.serving.archive_status import Kept
-from lockgate.serving.log_archive import Archive
 from lockgate.serving.prediction_log import PredictionLog, Record
 from lockgate.serving.segments import segments
 from tests.bundles import contract

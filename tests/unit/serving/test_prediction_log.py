@@ -15,6 +15,7 @@ import pytest
 
 from lockgate.core.contract import LogPolicy
 from lockgate.serving.column_values import CodedStrings, Flag
+from lockgate.serving.keyed_hash import KeyedHash
 from lockgate.serving.logged_line import LoggedColumns, read_columns, read_line
 from lockgate.serving.prediction_log import PredictionLog, Record
 from lockgate.serving.segments import segments, taken
@@ -306,6 +307,26 @@ def test_a_numeric_entity_is_hashed_like_its_column_however_it_was_written(tmp_p
         ),
     )
     assert {one["entity"], other["entity"], *one["hashed"]["age"], *other["hashed"]["age"]} == {one["entity"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_equal"),
+    [
+        (1, 1.0, True),
+        (np.float32(0.1), 0.1, True),
+        ("1", 1, True),  # an entity's header against its column
+        (0.1, 0.2, False),
+        (1e300, 1e301, False),
+        ("a", "A", False),
+        (None, float("nan"), True),
+        (-0.0, 0.0, True),
+    ],
+)
+def test_values_that_a_model_cannot_tell_apart_share_a_hash(
+    tmp_path: Path, one: object, other: object, are_equal: bool
+) -> None:
+    keyed = KeyedHash(tmp_path / "key")
+    assert (keyed(one) == keyed(other)) is are_equal
 
 
 def test_without_inputs_neither_values_nor_hashes_are_kept(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Segments: half a line is never seen, nor taken from its writer."""
 
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
 from lockgate.serving import segments as module
-from lockgate.serving.segments import lines, newest_lines, segments, taken
+from lockgate.serving.segments import Segment, lines, newest_lines, segments, taken
 
 
 def test_half_a_line_at_the_end_is_left_out_in_both_directions(tmp_path: Path) -> None:
@@ -44,3 +47,37 @@ def test_what_was_taken_and_removed_is_not_taken_again(tmp_path: Path) -> None:
         path.unlink()
     with taken(path) as late:
         assert not late
+
+
+def test_many_pieces_are_written_whole_and_in_their_order(tmp_path: Path) -> None:
+    pieces = [bytes([65 + number % 26]) * (number * 997 % 70_000) for number in range(60)]
+    segment = Segment(tmp_path, worker=3, number=1)
+    segment.write([b"first\n"])
+    segment.write([*pieces, b"\n"])
+    segment.close()
+    (path,) = segments(tmp_path)
+    assert path.read_bytes() == b"first\n" + b"".join(pieces) + b"\n"
+    assert segment.size == path.stat().st_size
+    assert path.name.endswith("-w3-000001.jsonl")
+
+
+def test_a_write_that_fails_half_way_is_cut_off(tmp_path: Path) -> None:
+    """Run where files may not grow beyond a size: the kernel takes part of a write, then refuses."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            segment = Segment(tmp_path, worker=0, number=1)
+            segment.write([b"kept\n"])
+            try:
+                segment.write([b"x" * 200_000, b"\n"])
+            except OSError:
+                segment.write([b"after\n"])
+                code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    (path,) = segments(tmp_path)
+    assert path.read_bytes() == b"kept\nafter\n"

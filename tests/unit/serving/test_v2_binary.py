@@ -39,21 +39,27 @@ def read(tensors: list[dict[str, Any]], data: bytes, header: bytes | None = None
 
 
 def texts_of(column: Any) -> list[str]:
-    assert isinstance(column, CodedStrings)
-    assert column.codes.dtype == np.int32
-    return [column.values[code] for code in column.codes.tolist()]
+    if isinstance(column, CodedStrings):
+        assert column.codes.dtype == np.int32
+        return [column.values[code] for code in column.codes.tolist()]
+    assert all(type(text) is str for text in column)
+    return list(column)
 
 
 @pytest.mark.parametrize(("datatype", "dtype"), DTYPES.items())
-def test_numbers_are_their_raw_little_endian_bytes(datatype: str, dtype: str) -> None:
-    numbers = np.array([1, 0, 100, 7], dtype)
-    column = read([tensor(numbers.tobytes(), datatype, [4, 1])], numbers.tobytes()).columns["x"]
-    assert isinstance(column, np.ndarray)
-    assert (column.dtype, column.tolist()) == (numbers.dtype, numbers.tolist())
+@pytest.mark.parametrize("times", [1, 16, 17, 1000])
+def test_numbers_are_their_raw_little_endian_bytes(datatype: str, dtype: str, times: int) -> None:
+    numbers = np.array([1, 0, 100, 7] * times, dtype)
+    column = read([tensor(numbers.tobytes(), datatype, [4 * times, 1])], numbers.tobytes()).columns["x"]
+    assert isinstance(column, list if times <= 16 else np.ndarray)
+    assert list(column) == numbers.tolist()
+    assert isinstance(column, list) or column.dtype == numbers.dtype  # type: ignore[union-attr]  # an array
 
 
 def test_true_and_false_are_one_and_zero() -> None:
-    assert np.array_equal(read([tensor(b"\1\0", "BOOL", [2])], b"\1\0").columns["x"], [1, 0])  # type: ignore[arg-type]  # an array
+    for times in (1, 100):
+        truth = b"\1\0" * times
+        assert list(read([tensor(truth, "BOOL", [2 * times])], truth).columns["x"]) == [1, 0] * times
 
 
 def test_tensors_lie_in_the_order_of_the_inputs_and_json_ones_beside_them() -> None:
@@ -93,14 +99,17 @@ def test_a_row_major_tensor_keeps_its_width() -> None:
         [],
     ],
 )
-def test_strings_of_any_length_are_found(texts: list[str]) -> None:
+@pytest.mark.parametrize("times", [1, 100])
+def test_strings_of_any_length_are_found(texts: list[str], times: int) -> None:
+    texts = texts * times
     data = sent([text.encode() for text in texts])
     assert texts_of(read([tensor(data, "BYTES", [len(texts)])], data).columns["x"]) == texts
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8)))
-def test_whatever_strings_are_sent_are_read(texts: list[str]) -> None:
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8)), st.sampled_from([1, 70]))
+def test_whatever_strings_are_sent_are_read(texts: list[str], times: int) -> None:
+    texts = texts * times
     data = sent([text.encode() for text in texts])
     assert texts_of(read([tensor(data, "BYTES", [len(texts)])], data).columns["x"]) == texts
 
@@ -136,6 +145,10 @@ def test_equal_strings_are_decoded_once() -> None:
         ([tensor(b"1234", "FP32", [1])], b"123", None, "binary_data_size 4, but 3 bytes are left"),
         ([tensor(b"1234", "FP32", [1])], b"12345", None, "1 bytes follow the last tensor"),
         ([tensor(b"\2", "BOOL", [1])], b"\2", None, "a BOOL is one byte, 0 or 1"),
+        ([tensor(b"\1\2" * 99, "BOOL", [198])], b"\1\2" * 99, None, "a BOOL is one byte, 0 or 1"),
+        ([tensor(b"\1\0\0\0\xff" * 99, "BYTES", [99])], b"\1\0\0\0\xff" * 99, None, "not UTF-8"),
+        ([tensor(b"\1\0\0\0a" * 99, "BYTES", [98])], b"\1\0\0\0a" * 99, None, "not 98 lengths and strings"),
+        ([tensor(b"\2\0\0\0a" * 99, "BYTES", [99])], b"\2\0\0\0a" * 99, None, "not 99 lengths and strings"),
         ([tensor(b"\1\0\0\0\xff", "BYTES", [1])], b"\1\0\0\0\xff", None, "not UTF-8"),
         ([tensor(b"\5\0\0\0a", "BYTES", [1])], b"\5\0\0\0a", None, "not 1 lengths and strings"),
         ([tensor(b"\1\0\0\0a", "BYTES", [2])], b"\1\0\0\0a", None, "not 2 lengths and strings"),
