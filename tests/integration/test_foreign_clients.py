@@ -235,7 +235,7 @@ def test_schemathesis(server: Server, environment: Callable[[str], Path], tmp_pa
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_schemathesis_at_length(server: Server, environment: Callable[[str], Path], tmp_path: Path) -> None:
-    probe(server, environment("schemathesis"), tmp_path, 1500)
+    probe(server, environment("schemathesis"), tmp_path, 500)
     assert served_without_failure(server)
 
 

@@ -96,6 +96,10 @@ def _add_log(log: argparse._ArgumentGroup) -> None:
         "--max-log-bytes", type=_whole, default=10 << 30,
         help="the oldest part is deleted above this size; default: %(default)s; 0: never",
     )  # fmt: skip
+    log.add_argument(
+        "--label-window-days", type=_not_negative, default=0.0,
+        help="a label that comes later after its prediction counts as late; default: %(default)s, never",
+    )  # fmt: skip
     log.add_argument("--access-log", choices=("off", "on"), default="off", help="a line an answer; default: off")
     log.add_argument(
         "--self-probe-s", type=_not_negative, default=10.0,

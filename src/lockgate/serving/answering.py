@@ -12,7 +12,7 @@ import msgspec
 
 from lockgate.serving.batching import Done, MicroBatches
 from lockgate.serving.columns import Columns
-from lockgate.serving.constant import constant_answer
+from lockgate.serving.constant import constant_answer, constant_arm
 from lockgate.serving.dataplane import Answer, ServedModel
 from lockgate.serving.fence import ModelFailed, RunTimedOut
 from lockgate.serving.metrics import Metrics
@@ -223,7 +223,7 @@ class Answering:
                 continue
         if route.constant is None:
             raise failed
-        return choice.arm, constant_answer(route.constant, len(next(iter(columns.values()))))
+        return constant_arm(choice.arm), constant_answer(route.constant, len(next(iter(columns.values()))))
 
     async def _explain(self, model: ServedModel, columns: Columns) -> Explanation:
         from lockgate.serving.explanation import explain

@@ -54,7 +54,9 @@ def check_stream(body: bytes, bounds: Bounds) -> None:
     messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
     first = messages.read_next_message()
     if first.type != "schema":  # pyarrow's own reader of schemas does not look, and ends the process
-        raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: it begins with a message of type {first.type}")
+        raise refuse(
+            Reason.MALFORMED, f"the body is not an Arrow stream: it begins with a message of type {first.type}"
+        )
     schema = pa.ipc.read_schema(first)
     _check_schema(schema)
     rows = decoded = 0

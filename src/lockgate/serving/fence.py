@@ -131,4 +131,9 @@ class Breaker:
         self._failures += 1
         self.timed_out = timed_out
         if timed_out or self._failures >= FAILURES_AT_MOST:
-            self.resting_until = self._clock() + COOL_OFF_S
+            self.rest(COOL_OFF_S)
+
+    def rest(self, seconds: float) -> None:
+        """Let the model rest, whatever it did, until then or until it has answered a probe."""
+        self._failures = max(self._failures, FAILURES_AT_MOST)
+        self.resting_until = self._clock() + seconds

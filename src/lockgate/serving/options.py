@@ -58,6 +58,7 @@ class ServerOptions:
         log_segment_bytes: A file of the prediction log that has grown to this size is closed.
         keep_log_days: Days of the prediction log that are kept; 0: all.
         max_log_bytes: Size of the prediction log beyond which its oldest part is deleted; 0: any.
+        label_window_days: A label that comes later than this after its prediction counts as late; 0: none does.
         max_memory_mb: A process whose resident memory (1e6 bytes) is above this says it is not ready, answers what
             it has taken and ends with code 1, to be started again by whoever watches it; 0: any.
         stop_timeout_s: On SIGTERM, requests being answered get this long.
@@ -84,5 +85,6 @@ class ServerOptions:
     log_segment_bytes: int = 64 << 20
     keep_log_days: int = 90
     max_log_bytes: int = 10 << 30
+    label_window_days: float = 0.0
     max_memory_mb: int = 0
     stop_timeout_s: float = 10.0

@@ -162,13 +162,19 @@ def tls_files(options: ServerOptions) -> TlsFiles | None:
 @contextlib.contextmanager
 def archiving(options: ServerOptions, metrics: Metrics) -> Iterator[None]:
     """Keep the prediction log's archive going for the length of a block; in the process that owns the state folder."""
-    archiver = Archiver(options.state, Kept(days=options.keep_log_days, max_bytes=options.max_log_bytes))
+    archiver = Archiver(options.state, _kept(options))
     watch_archive(metrics, archiver)
     archiver.start()
     try:
         yield
     finally:
         archiver.stop()
+
+
+def _kept(options: ServerOptions) -> Kept:
+    return Kept(
+        days=options.keep_log_days, max_bytes=options.max_log_bytes, label_window_days=options.label_window_days
+    )
 
 
 @contextlib.contextmanager

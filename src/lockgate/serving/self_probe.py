@@ -1,7 +1,7 @@
 """Asks every served model, again and again, one request whose answer is known: a server that lies finds it out itself.
 
-The request goes through the data plane like a caller's, in a thread of its own; it is no traffic: it is not logged and
-is in no statistic of an arm. Models proved all their golden answers when they were loaded; this finds what broke since.
+A model that lies is not asked while another arm can answer for it. The request goes through the data plane like a
+caller's, in a thread of its own; it is no traffic: it is not logged and is in no statistic of an arm. Models proved all their golden answers when they were loaded; this finds what broke since.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lockgate.serving.router import Route, Router
 
 logger = logging.getLogger(__name__)
 
+REST_S: Final = 60.0  # ours: several probes; a right one ends it
 ANSWER_WITHIN_S: Final = 5.0  # ours: a row takes a thousandth; a busy machine, not a right model, takes so long
 
 
@@ -65,6 +66,8 @@ class SelfProbe:
                 self._say(route.model, model.digest, reason)
                 if reason is not None:
                     wrong[model.digest] = reason
+                    if _is_stood_in_for(route, model):
+                        model.breaker.rest(REST_S)
         self.wrong = wrong
         self._unanswered = {digest: asked for digest, asked in self._unanswered.items() if digest in wrong}
         self._round += 1
@@ -111,6 +114,11 @@ def _in_thread(model: ServedModel, probes: ProbeSet, probe: ProbeRequest) -> asy
 
     threading.Thread(target=ask, name="self-probe", daemon=True).start()
     return answer
+
+
+def _is_stood_in_for(route: Route, model: ServedModel) -> bool:
+    """Tell whether another arm answers while this model rests: the last one left answers as it can."""
+    return any(arm.model is model and route.fallback(arm) for arm in route.arms)
 
 
 def served(route: Route) -> Iterable[ServedModel]:

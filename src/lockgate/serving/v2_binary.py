@@ -26,8 +26,18 @@ BinaryTensors: TypeAlias = Callable[[str, str, int, object], Values]
 
 FEW: Final = 64  # ours: so many values are Python's own before an array of them has paid for itself
 _FORMATS: Final = {
-    **{f"{kind}{8 << at}": each for kind, of in (("INT", "bhiq"), ("UINT", "BHIQ")) for at, each in enumerate(of)},
-    **{"FP16": "e", "FP32": "f", "FP64": "d", "BOOL": "B"},
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+    "BOOL": "B",
 }
 """The format characters of `struct`, which numpy knows as well."""
 _LENGTH_BYTES: Final = 4

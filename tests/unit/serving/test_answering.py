@@ -168,9 +168,10 @@ def test_the_constant_answers_when_every_arm_has_failed_and_the_error_where_ther
         )
         found = await asked(service, large)
         assert (found.fallback, score(found), found.answer.outputs["label"]) == (True, 0.25, ["no"])
+        assert (b"x-lockgate-arm", b"constant") in found.arm.headers
 
     rows = world.run(scenario)
-    assert [row["fallback"] for row in rows] == [True]
+    assert [(row["fallback"], row["arm"]) for row in rows] == [(True, "constant")]
 
 
 def test_a_forced_request_is_marked_has_no_fallback_and_is_not_counted(world: World) -> None:

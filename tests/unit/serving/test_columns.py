@@ -115,7 +115,9 @@ def test_clipping_one_request_leaves_those_it_shares_a_run_with_alone() -> None:
     model = served(*FORMS[0], LENIENT)
     rows = [model.encoder.encode_row({**ROW, "age": [age]}) for age in (130, 41, 120)]
     clipped, plain, bound = model.answer_rows([row for row in rows if row is not None])
-    assert isinstance(clipped, Answer) and isinstance(plain, Answer) and isinstance(bound, Answer)
+    assert isinstance(clipped, Answer)
+    assert isinstance(plain, Answer)
+    assert isinstance(bound, Answer)
     assert (clipped.flags, plain.flags, bound.flags) == ((Flag("clipped", "age", (0,)),), (), ())
     np.testing.assert_array_equal(clipped.outputs["probability"], bound.outputs["probability"])
     np.testing.assert_allclose(plain.outputs["probability"], golden({name: v[0] for name, v in ROW.items()}), rtol=1e-5)

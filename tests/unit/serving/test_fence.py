@@ -64,3 +64,13 @@ def test_a_model_rests_after_failures_in_a_row_and_is_tried_again() -> None:
     assert breaker.open  # a single failure is enough after a rest
     breaker.answered()
     assert not breaker.open
+
+
+def test_a_model_that_is_told_to_rest_rests_until_it_has_answered() -> None:
+    now = [100.0]
+    breaker = Breaker(lambda: now[0])
+    breaker.rest(60)
+    now[0] += 59
+    assert breaker.open
+    breaker.answered()
+    assert not breaker.open

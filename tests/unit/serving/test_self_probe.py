@@ -158,17 +158,18 @@ def test_the_event_loop_turns_while_a_model_is_probed() -> None:
     assert probe.wrong == {}
 
 
-def test_a_challenger_with_traffic_counts_and_one_whose_lease_ended_does_not() -> None:
+def test_a_challenger_that_lies_is_not_asked_until_it_is_right_and_turns_nobody_away() -> None:
     (right, _), (wrong, sick) = model(A), model(B)
     sick.add = 0.5
-    desired = replace(CHAMPION_ALONE, challengers=CANARY)
-    router, route = serving(right, wrong, desired=desired)
-    health = Health(router)
+    health = Health(serving(right, wrong, desired=replace(CHAMPION_ALONE, challengers=CANARY))[0])
     run(health.self_probe)
-    assert "arm 'canary'" in health.problems()[0]
-    router.publish(replace(route, lease_until=float("-inf")))
+    assert wrong.breaker.open
+    assert not right.breaker.open
     assert health.problems() == []
-    assert health.wrong_arms()["toy", "canary"] == 1  # still said
+    assert health.wrong_arms() == {("toy", "champion"): 0, ("toy", "canary"): 1}
+    sick.add = 0.0
+    run(health.self_probe)
+    assert not wrong.breaker.open
 
 
 def test_a_shadow_is_probed_but_nobody_is_turned_away_for_it() -> None:
