@@ -1,7 +1,8 @@
 """Asks every served model, again and again, one request whose answer is known: a server that lies finds it out itself.
 
 A model that lies is not asked while another arm can answer for it. The request goes through the data plane like a
-caller's, in a thread of its own; it is no traffic: it is not logged and is in no statistic of an arm. Models proved all their golden answers when they were loaded; this finds what broke since.
+caller's, in a thread of its own; it is no traffic: it is not logged and is in no statistic of an arm. Models proved all
+their golden answers when they were loaded; this finds what broke since.
 """
 
 from __future__ import annotations
