@@ -120,9 +120,9 @@ def make_rows(path: Path, rows: int, *, shuffle: bool) -> None:
 
 def score_ours(folder: Path, source: Path, target: Path, workers: int) -> None:
     from lockgate.core.ids import Digest
-    from lockgate.serving.bulk import BulkOptions, score_file
-    from lockgate.serving.bundle import open_bundle
-    from lockgate.serving.signature import load_public_key
+    from lockgate.serving.bulk.scoring import BulkOptions, score_file
+    from lockgate.serving.model.bundle import open_bundle
+    from lockgate.serving.model.signature import load_public_key
 
     digest = Digest(json.loads((folder / "facts.json").read_text())["bundle"])
     bundle = open_bundle(folder / "home" / "bundles", digest, load_public_key(folder / "home" / "keys" / "signing.pub"))
@@ -180,7 +180,7 @@ def run_side(side: str, folder: Path, source: Path, target: Path) -> None:
 
     workers, threads = SIDES[side]
     if side == "ours":
-        import lockgate.serving.bulk  # noqa: F401 - as above
+        import lockgate.serving.bulk.scoring  # noqa: F401 - as above
     else:
         import xgboost  # noqa: F401 - as above
     began, used = time.perf_counter(), time.process_time()

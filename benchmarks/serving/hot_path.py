@@ -103,8 +103,8 @@ def echo(size: int) -> App:
 @contextlib.asynccontextmanager
 async def server(made: Model, state: Path, asked: argparse.Namespace) -> AsyncIterator[App]:
     """Yield the data port's application, both models routed by the admin port's own."""
-    from lockgate.serving.app import data_app
-    from lockgate.serving.http_admin import admin_app
+    from lockgate.serving.http.admin import admin_app
+    from lockgate.serving.http.app import data_app
     from lockgate.serving.options import ServerOptions
     from lockgate.serving.service import Service
 

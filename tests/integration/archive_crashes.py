@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lockgate.serving import archive_retention
-from lockgate.serving.archive_run import Archive
-from lockgate.serving.archive_status import Kept, read_status
-from lockgate.serving.log_archive import WithoutPandas
-from lockgate.serving.prediction_log import PredictionLog, Record
+from lockgate.serving.log import archive_retention
+from lockgate.serving.log.archive import WithoutPandas
+from lockgate.serving.log.archive_run import Archive
+from lockgate.serving.log.archive_status import Kept, read_status
+from lockgate.serving.log.prediction_log import PredictionLog, Record
 from tests.bundles import contract
 
 TODAY = datetime.now(UTC).replace(hour=12, minute=0)

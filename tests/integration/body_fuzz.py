@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from lockgate.core.ids import Digest
-from lockgate.serving.app import App, data_app
-from lockgate.serving.desired import Desired
+from lockgate.serving.http.app import App, data_app
 from lockgate.serving.options import Limits, ServerOptions
+from lockgate.serving.routing.desired import Desired
 from lockgate.serving.service import Service
 from tests.server_process import World
 

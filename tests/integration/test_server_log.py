@@ -18,10 +18,10 @@ import pytest
 
 from lockgate.adapters.logged_requests import recent_requests
 from lockgate.core.ids import ModelName
-from lockgate.serving.archive_status import Kept, read_status
-from lockgate.serving.archiver import Archiver
-from lockgate.serving.logged_line import read_line
-from lockgate.serving.segments import lines, segments
+from lockgate.serving.log.archive_status import Kept, read_status
+from lockgate.serving.log.archiver import Archiver
+from lockgate.serving.log.logged_line import read_line
+from lockgate.serving.log.segments import lines, segments
 from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving
 
 pytestmark = pytest.mark.integration
@@ -121,7 +121,7 @@ def test_a_killed_servers_log_is_archived_read_and_continued(world: World) -> No
 
 
 def run_archive(state: Path, *more: str) -> int:
-    command = [sys.executable, "-m", "lockgate.serving.log_archive", "--state", str(state), "--once", *more]
+    command = [sys.executable, "-m", "lockgate.serving.log.archive", "--state", str(state), "--once", *more]
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
     return subprocess.run(
         [*command, "--keep-days", "0"], env=env, check=False, timeout=60, stderr=subprocess.DEVNULL
@@ -256,7 +256,7 @@ def test_a_run_ends_with_the_archiver(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("path_to_source")
 def test_a_run_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lockgate.serving.log_archive", "--state", str(tmp_path), "--tethered"]
+    command = [sys.executable, "-m", "lockgate.serving.log.archive", "--state", str(tmp_path), "--tethered"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stdin is not None
@@ -271,7 +271,7 @@ def test_the_server_itself_never_loads_parquet() -> None:
         [
             sys.executable,
             "-c",
-            "import sys, lockgate.serving.process, lockgate.serving.archiver; print('pyarrow' in sys.modules)",
+            "import sys\nimport lockgate.serving.fleet.process as _\nprint('pyarrow' in sys.modules)",
         ],
         capture_output=True,
         check=True,

@@ -147,7 +147,7 @@ def test_several_workers_count_as_one_and_a_killed_one_takes_nothing_with_it(wor
         assert value(server, "lockgate_switches_total", model="toy") == 1
         assert value(server, "lockgate_arm_weight_seen_ratio", arm="champion") == 1
         children = psutil.Process(server.process.pid).children()
-        next(child for child in children if "lockgate.serving.fleet_worker" in child.cmdline()).kill()
+        next(child for child in children if "lockgate.serving.fleet.worker" in child.cmdline()).kill()
         until(lambda: value(server, "lockgate_worker_restarts_total") == 1)
         assert [value(server, "lockgate_requests_total") for _ in range(10)] == [40] * 10
     with serving(root, "--workers", "2") as server:

@@ -13,8 +13,8 @@ from lockgate.adapters.signer import ensure_keys, sign_folder
 from lockgate.config import Settings
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, ModelName, canonical_json, digest_bytes
-from lockgate.serving.bundle import MANIFEST, open_bundle
-from lockgate.serving.signature import load_public_key
+from lockgate.serving.model.bundle import MANIFEST, open_bundle
+from lockgate.serving.model.signature import load_public_key
 
 
 class FileBundleStore:

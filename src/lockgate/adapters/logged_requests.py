@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from lockgate.core.ids import ModelName
 from lockgate.core.replay import LoggedRequest
-from lockgate.serving.archive_status import archive_folder
-from lockgate.serving.logged_line import LIVE, LoggedLine, read_line
-from lockgate.serving.segments import newest_lines, segments
+from lockgate.serving.log.archive_status import archive_folder
+from lockgate.serving.log.logged_line import LIVE, LoggedLine, read_line
+from lockgate.serving.log.segments import newest_lines, segments
 
 logger = logging.getLogger(__name__)
 

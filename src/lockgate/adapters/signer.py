@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lockgate.adapters.durable_files import room_for, sync
 from lockgate.config import Settings
 from lockgate.errors import ConfigError
-from lockgate.serving.bundle import NOT_OURS, SIGNATURE
+from lockgate.serving.model.bundle import NOT_OURS, SIGNATURE
 
 
 def ensure_keys(settings: Settings) -> None:

@@ -16,8 +16,8 @@ from lockgate.core.ids import Digest, Json
 from lockgate.errors import BadInput, NotRunning
 
 if TYPE_CHECKING:
-    from lockgate.serving.bulk import BulkResult, Progress
-    from lockgate.serving.bundle import VerifiedBundle
+    from lockgate.serving.bulk.scoring import BulkResult, Progress
+    from lockgate.serving.model.bundle import VerifiedBundle
 
 In = Annotated[Path, typer.Argument(metavar="IN", help="Rows to score: .parquet, .arrow, .feather or .csv.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Parquet file to write; replaced when it is there.")]
@@ -58,7 +58,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many parameters as optio
     Example: lockgate score march.parquet answers.parquet --model flight-delays --keep flight_id
     """
     from lockgate.adapters.durable_files import room_for
-    from lockgate.serving.bulk import BulkOptions, score_file
+    from lockgate.serving.bulk.scoring import BulkOptions, score_file
 
     opened = _open(load_settings(), model, bundle)
     options = BulkOptions(keep=tuple(keep or ()), flags=flags, limit=limit, workers=workers)
@@ -75,8 +75,8 @@ def _open(settings: Settings, model: str | None, digest: str | None) -> Verified
         NotRunning: Nothing serves in production.
         IntegrityError: The bundle is not what was signed.
     """
-    from lockgate.serving.bundle import open_bundle
-    from lockgate.serving.signature import load_public_key
+    from lockgate.serving.model.bundle import open_bundle
+    from lockgate.serving.model.signature import load_public_key
 
     found = _champion(settings, model) if digest is None else _named(settings.bundles, digest)
     opened = open_bundle(settings.bundles, found, load_public_key(settings.public_key))

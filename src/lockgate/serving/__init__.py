@@ -1,12 +1,17 @@
 """The model server: one program for sandbox, staging and production.
 
-    bundle, signature, contract_file   bytes on disk -> a verified bundle, or the precise reason why not
-    columns, dataplane                 columns of a request -> outputs and flags; knows no transport
-    router, state                      which bundle answers for which model: pure state, one reference, durable
-    service                            joins the above: routes, answers, keeps the log and the counters
-    prediction_log, metrics            what was answered, off the hot path
-    app, http_*, openapi               HTTP around the service
-    process, options, __main__         sockets, signals, the command line
+    model       a bundle: verified, loaded, answering columns; runs together, fenced in, explained
+    routing     which model answers whom: desired state, weights, leases, shadows, changes without a dropped request
+    answering   the way of a request: chosen arm, or what stands behind it; counted, logged, copied to shadows
+    service     joins the above for one process
+    protocols   Open Inference Protocol v2, MLflow's scoring form, Arrow streams, labels
+    http, net   ASGI application, connections and sockets around the service
+    log         predictions and labels on disk, and their archive in Parquet
+    watch       counts, distributions, health, self-probes
+    fleet       one process, or several workers that act as one
+    bulk        whole files, by the same encoder and graph
+    options, __main__, tokens, refusals    the command line, and words that all of them share
 
-It imports nothing of the orchestrator, the registry or the adapters, and no pandas.
+`model`, `routing` and `answering` know no transport and are tested without one. Nothing here imports the
+orchestrator, the registry, the adapters or pandas.
 """

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from lockgate.errors import LockgateError
+from lockgate.serving.fleet.process import run
+from lockgate.serving.fleet.process_log import log_to_stderr
 from lockgate.serving.options import Limits, ServerOptions
-from lockgate.serving.process import run
-from lockgate.serving.process_log import log_to_stderr
 
 logger = logging.getLogger("lockgate.serving")
 MOST_WORKERS: Final = 128  # ours: more than the cores of any machine this was thought for; a typing error stops here

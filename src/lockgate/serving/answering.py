@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from lockgate.serving.batching import Done, MicroBatches
-from lockgate.serving.columns import Columns
-from lockgate.serving.constant import constant_answer, constant_arm
-from lockgate.serving.dataplane import Answer, ServedModel
-from lockgate.serving.fence import ModelFailed, RunTimedOut
-from lockgate.serving.metrics import Metrics
+from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.model.batching import Done, MicroBatches
+from lockgate.serving.model.columns import Columns
+from lockgate.serving.model.constant import constant_answer, constant_arm
+from lockgate.serving.model.dataplane import Answer, ServedModel
+from lockgate.serving.model.fence import ModelFailed, RunTimedOut
 from lockgate.serving.options import ServerOptions
-from lockgate.serving.prediction_log import PredictionLog, Record
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.router import Arm, Choice, Route, Router
-from lockgate.serving.shadow import ShadowResult, ShadowRunner
+from lockgate.serving.routing.router import Arm, Choice, Route, Router
+from lockgate.serving.routing.shadow import ShadowResult, ShadowRunner
+from lockgate.serving.watch.metrics import Metrics
 
 if TYPE_CHECKING:
-    from lockgate.serving.explanation import Explanation
+    from lockgate.serving.model.explanation import Explanation
 
 INLINE_ROWS: Final = 32  # ours: up to about 0.3 ms of ONNX Runtime, cheaper than a thread's hand-over, and no stall
 BATCH_THREADS: Final = 2  # ours: one large request does not keep another one waiting
@@ -226,7 +226,7 @@ class Answering:
         return constant_arm(choice.arm), constant_answer(route.constant, len(next(iter(columns.values()))))
 
     async def _explain(self, model: ServedModel, columns: Columns) -> Explanation:
-        from lockgate.serving.explanation import explain
+        from lockgate.serving.model.explanation import explain
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, explain, model, columns)
 

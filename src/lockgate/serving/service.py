@@ -6,18 +6,18 @@ from typing import Final
 
 from lockgate.errors import BadInput
 from lockgate.serving.answering import Answering, Prediction
-from lockgate.serving.columns import Columns
-from lockgate.serving.control import Control, bundle_opener
-from lockgate.serving.fence import Fence
-from lockgate.serving.health import Health
-from lockgate.serving.labels import LabelLog
-from lockgate.serving.metrics import Metrics
+from lockgate.serving.log.labels import LabelLog
+from lockgate.serving.log.prediction_log import PredictionLog
+from lockgate.serving.model.columns import Columns
+from lockgate.serving.model.fence import Fence
+from lockgate.serving.model.signature import load_public_key
 from lockgate.serving.options import ServerOptions
-from lockgate.serving.prediction_log import PredictionLog
-from lockgate.serving.router import Choice, Route, Router
-from lockgate.serving.signature import load_public_key
-from lockgate.serving.state import RoutingFile
+from lockgate.serving.routing.control import Control, bundle_opener
+from lockgate.serving.routing.router import Choice, Route, Router
+from lockgate.serving.routing.state import RoutingFile
 from lockgate.serving.tokens import check_bearer, read_token
+from lockgate.serving.watch.health import Health
+from lockgate.serving.watch.metrics import Metrics
 
 __all__ = ["Prediction", "Service"]
 

@@ -7,7 +7,7 @@ import pytest
 from lockgate.core.contract import Policy, RangePolicy, RequestPolicy
 from lockgate.core.ids import Digest
 from lockgate.core.probes import edge_rows, malformed
-from lockgate.serving.dataplane import ServedModel
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.refusals import RequestRefused
 from tests.bundles import PROBES, contract, graph
 

@@ -5,7 +5,7 @@ import select
 import threading
 from typing import Any
 
-from lockgate.serving.access_log import AccessLog, Entry
+from lockgate.serving.http.access_log import AccessLog, Entry
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TOLD = (

@@ -15,9 +15,9 @@ import pytest
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest, canonical_json
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
-from lockgate.serving.fence import ModelFailed
+from lockgate.serving.model.fence import ModelFailed
 from lockgate.serving.options import Limits, ServerOptions
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
 from lockgate.serving.service import Service
 from tests.bundles import golden, make_bundle, make_keys, probes
 from tests.graphs import failing_graph, hanging_graph

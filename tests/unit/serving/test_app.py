@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict
-from lockgate.serving.access_log import AccessLog
-from lockgate.serving.app import App
-from lockgate.serving.http import Request, Response, Route
-from lockgate.serving.metrics import Metrics
+from lockgate.serving.http.access_log import AccessLog
+from lockgate.serving.http.app import App
+from lockgate.serving.http.handling import Request, Response, Route
 from lockgate.serving.options import Limits
 from lockgate.serving.refusals import Reason, refuse
+from lockgate.serving.watch.metrics import Metrics
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LIMITS = Limits(body_bytes=100, in_flight=2, read_timeout_s=0.04)

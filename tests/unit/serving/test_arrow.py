@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lockgate.serving.arrow_columns import columns_of
-from lockgate.serving.arrow_stream import Bounds, Table
-from lockgate.serving.columns import CodedStrings, Values
-from lockgate.serving.http_arrow import read_stream
+from lockgate.serving.model.columns import CodedStrings, Values
+from lockgate.serving.protocols.arrow import read_stream
+from lockgate.serving.protocols.arrow_columns import columns_of
+from lockgate.serving.protocols.arrow_stream import Bounds, Table
 from lockgate.serving.refusals import Reason, RequestRefused
 
 PREFIX, HEADER_TYPE = 8, 1  # bytes before a message's metadata; field of Message

@@ -17,11 +17,11 @@ import pytest
 from lockgate.core.contract import Policy, ProbeRequest, ProbeSet, RangePolicy, RequestPolicy, TaskKind
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput
-from lockgate.serving.bulk import BulkOptions, BulkResult, _in_order, score_file
-from lockgate.serving.bundle import VerifiedBundle
-from lockgate.serving.dataplane import load
+from lockgate.serving.bulk.row_order import RowOrder, row_order
+from lockgate.serving.bulk.scoring import BulkOptions, BulkResult, _in_order, score_file
+from lockgate.serving.model.bundle import VerifiedBundle
+from lockgate.serving.model.dataplane import load
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.row_order import RowOrder, row_order
 from tests.bundles import COLOURS, SHAPES, contract, graph, probes
 
 ROWS = 500

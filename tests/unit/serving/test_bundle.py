@@ -8,8 +8,8 @@ import pytest
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest, canonical_json, digest_bytes
 from lockgate.errors import ConfigError, IntegrityError
-from lockgate.serving.bundle import UnknownBundle, open_bundle
-from lockgate.serving.signature import load_public_key, signed_digests
+from lockgate.serving.model.bundle import UnknownBundle, open_bundle
+from lockgate.serving.model.signature import load_public_key, signed_digests
 from tests.bundles import contract, graph, make_bundle, make_keys, probes, sign
 
 PARTS = (

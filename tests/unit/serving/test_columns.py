@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lockgate.core.contract import ModelContract, Policy, RangePolicy, RequestPolicy
 from lockgate.core.ids import Digest
-from lockgate.serving.columns import CodedStrings, Columns, Flag
-from lockgate.serving.dataplane import Answer, ServedModel
+from lockgate.serving.model.columns import CodedStrings, Columns, Flag
+from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import contract, golden, graph
 from tests.graphs import coded_contract, coded_graph

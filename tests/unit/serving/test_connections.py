@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 
-from lockgate.serving.connection import HEAD_BYTES, HEADERS, Connection
-from lockgate.serving.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
+from lockgate.serving.net.connection import HEAD_BYTES, HEADERS, Connection
+from lockgate.serving.net.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
 
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
 

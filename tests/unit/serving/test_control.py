@@ -14,13 +14,13 @@ import pytest
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError, LedgerConflict
-from lockgate.serving.bundle import UnknownBundle
-from lockgate.serving.control import Control
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.model.bundle import UnknownBundle
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.router import Route, Router
-from lockgate.serving.sticky import CHAMPION
+from lockgate.serving.routing.control import Control
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route, Router
+from lockgate.serving.routing.sticky import CHAMPION
 from tests.bundles import contract, graph
 
 A, B, C, D = (Digest(letter * 64) for letter in "abcd")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError
-from lockgate.serving.bundle import VerifiedBundle, open_bundle
-from lockgate.serving.columns import Flag
-from lockgate.serving.dataplane import OUTPUTS, Answer, ServedModel, load
+from lockgate.serving.model.bundle import VerifiedBundle, open_bundle
+from lockgate.serving.model.columns import Flag
+from lockgate.serving.model.dataplane import OUTPUTS, Answer, ServedModel, load
+from lockgate.serving.model.signature import load_public_key
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.signature import load_public_key
 from tests.bundles import contract, golden, graph, make_bundle, make_keys, probes
 
 GOOD: dict[str, list[Any]] = {

@@ -10,7 +10,7 @@ import pytest
 
 from lockgate.core.ids import Digest
 from lockgate.errors import LedgerConflict
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow, already_served
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow, already_served
 
 A, B, C = (Digest(letter * 64) for letter in "abc")
 DESIRED = Desired(sequence=5, champion=A, previous=B, since=datetime(2026, 1, 2, tzinfo=UTC))

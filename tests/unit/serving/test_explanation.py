@@ -13,8 +13,8 @@ import pytest
 from lockgate.core.contract import CodedColumn, ColumnType, GraphForm, InputColumn, ModelContract, TaskKind
 from lockgate.core.drift import reference_profile
 from lockgate.core.ids import Digest, ModelName, canonical_json
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.explanation import ROWS_AT_MOST, _design, explain, typical_row
+from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.model.explanation import ROWS_AT_MOST, _design, explain, typical_row
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import COLOURS, SHAPES, WEIGHTS, contract, golden, graph
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from lockgate.core.ids import Digest
-from lockgate.serving.dataplane import Answer, ServedModel
-from lockgate.serving.fence import COOL_OFF_S, FAILURES_AT_MOST, Breaker, Fence, ModelFailed, RunTimedOut
+from lockgate.serving.model.dataplane import Answer, ServedModel
+from lockgate.serving.model.fence import COOL_OFF_S, FAILURES_AT_MOST, Breaker, Fence, ModelFailed, RunTimedOut
 from tests.bundles import contract
 from tests.graphs import failing_graph, hanging_graph
 

@@ -13,16 +13,16 @@ import pytest
 
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput, ConfigError, IntegrityError, LedgerConflict, LockgateError
-from lockgate.serving import fleet_messages as messages
-from lockgate.serving.bundle import UnknownBundle
-from lockgate.serving.desired import Desired, DesiredChallenger, already_served
-from lockgate.serving.fleet_channel import Channel, ChannelBroken
-from lockgate.serving.fleet_member import WorkerGone
-from lockgate.serving.fleet_routing import FleetRouting
-from lockgate.serving.listening import inherited, listen, listen_shared
+from lockgate.serving.fleet import messages
+from lockgate.serving.fleet.channel import Channel, ChannelBroken
+from lockgate.serving.fleet.member import WorkerGone
+from lockgate.serving.fleet.routing import FleetRouting
+from lockgate.serving.fleet.service_manager import ServiceManager
+from lockgate.serving.model.bundle import UnknownBundle
+from lockgate.serving.net.listening import inherited, listen, listen_shared
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
-from lockgate.serving.service_manager import ServiceManager
-from lockgate.serving.state import decode_desired, encode_desired
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, already_served
+from lockgate.serving.routing.state import decode_desired, encode_desired
 
 A, B = Digest("a" * 64), Digest("b" * 64)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -340,7 +340,7 @@ def test_what_is_no_message_breaks_the_channel(sent: bytes) -> None:
 
 
 def test_a_message_is_bounded_on_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lockgate.serving.fleet_channel.LINE_BYTES", 1000)
+    monkeypatch.setattr("lockgate.serving.fleet.channel.LINE_BYTES", 1000)
 
     async def play() -> None:
         ours, theirs = socket.socketpair()

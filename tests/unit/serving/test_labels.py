@@ -12,12 +12,13 @@ import msgspec
 import orjson
 import pytest
 
-from lockgate.serving import http_labels, labels
-from lockgate.serving.http import Request
-from lockgate.serving.http_labels import LABELS_AT_MOST, parse
-from lockgate.serving.labels import Label, LabelLog, StoredLabel
+from lockgate.serving.http.handling import Request
+from lockgate.serving.log import labels
+from lockgate.serving.log.labels import Label, LabelLog, StoredLabel
+from lockgate.serving.log.segments import lines, segments, taken
+from lockgate.serving.protocols import labels as http_labels
+from lockgate.serving.protocols.labels import LABELS_AT_MOST, parse
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.segments import lines, segments, taken
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
 

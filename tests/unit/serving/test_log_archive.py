@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lockgate.core.contract import LogPolicy, TaskKind
-from lockgate.serving.archive_labels import as_text
-from lockgate.serving.archive_retention import MERGED_FILES
-from lockgate.serving.archive_run import Archive
-from lockgate.serving.archive_status import ArchiveStatus, Kept, read_status
-from lockgate.serving.column_values import Flag
-from lockgate.serving.log_archive import only_one, run_once
-from lockgate.serving.logged_line import columns_file
-from lockgate.serving.prediction_log import PredictionLog, Record
-from lockgate.serving.segments import segments
+from lockgate.serving.log.archive import only_one, run_once
+from lockgate.serving.log.archive_labels import as_text
+from lockgate.serving.log.archive_retention import MERGED_FILES
+from lockgate.serving.log.archive_run import Archive
+from lockgate.serving.log.archive_status import ArchiveStatus, Kept, read_status
+from lockgate.serving.log.logged_line import columns_file
+from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.log.segments import segments
+from lockgate.serving.model.column_values import Flag
 from tests.bundles import contract
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

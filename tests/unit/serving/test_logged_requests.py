@@ -11,10 +11,10 @@ import pytest
 from lockgate.adapters.logged_requests import read_recent, recent_requests
 from lockgate.core.contract import LogPolicy
 from lockgate.core.ids import ModelName
-from lockgate.serving.archive_run import Archive
-from lockgate.serving.archive_status import Kept
-from lockgate.serving.prediction_log import PredictionLog, Record
-from lockgate.serving.segments import segments
+from lockgate.serving.log.archive_run import Archive
+from lockgate.serving.log.archive_status import Kept
+from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.log.segments import segments
 from tests.bundles import contract
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

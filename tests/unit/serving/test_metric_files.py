@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lockgate.errors import ConfigError
-from lockgate.serving.metric_files import MetricFiles, begin_run
-from lockgate.serving.metric_snapshot import Snapshot, decode, merged
-from lockgate.serving.metrics import Metrics
+from lockgate.serving.watch.metric_files import MetricFiles, begin_run
+from lockgate.serving.watch.metric_snapshot import Snapshot, decode, merged
+from lockgate.serving.watch.metrics import Metrics
 
 
 class Process:

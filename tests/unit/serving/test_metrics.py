@@ -12,15 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
 from lockgate.core.load import read_histogram
-from lockgate.serving.column_values import EXTRA_COLUMN, Flag
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
-from lockgate.serving.metric_page import render
-from lockgate.serving.metric_snapshot import Snapshot, decode, merged
-from lockgate.serving.metrics import MAX_ARMS, OTHER, Metrics
+from lockgate.serving.model.column_values import EXTRA_COLUMN, Flag
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.refusals import Reason
-from lockgate.serving.router import Route
-from lockgate.serving.routes import make_route
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route
+from lockgate.serving.routing.routes import make_route
+from lockgate.serving.watch.metric_page import render
+from lockgate.serving.watch.metric_snapshot import Snapshot, decode, merged
+from lockgate.serving.watch.metrics import MAX_ARMS, OTHER, Metrics
 from tests.bundles import contract, graph
 
 A, B, C = (Digest(letter * 64) for letter in "abc")

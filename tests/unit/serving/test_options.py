@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.serving.__main__ import parse
-from lockgate.serving.fleet_messages import options_from_json, options_to_json
+from lockgate.serving.fleet.messages import options_from_json, options_to_json
 from lockgate.serving.options import Limits, ServerOptions
 
 NEEDED = [

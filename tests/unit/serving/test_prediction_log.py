@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from lockgate.core.contract import LogPolicy
-from lockgate.serving.column_values import CodedStrings, Flag
-from lockgate.serving.keyed_hash import KeyedHash
-from lockgate.serving.logged_line import LoggedColumns, read_columns, read_line
-from lockgate.serving.prediction_log import PredictionLog, Record
-from lockgate.serving.segments import segments, taken
+from lockgate.serving.log.keyed_hash import KeyedHash
+from lockgate.serving.log.logged_line import LoggedColumns, read_columns, read_line
+from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.log.segments import segments, taken
+from lockgate.serving.model.column_values import CodedStrings, Flag
 from tests.bundles import contract
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from lockgate.core.contract import ColumnType, InputColumn, ModelContract, Policy, RequestPolicy, TaskKind
 from lockgate.core.ids import Digest
-from lockgate.serving.account import account
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.router import Route, Router
-from lockgate.serving.routes import constant_problem, difference, make_route
-from lockgate.serving.sticky import CHAMPION
+from lockgate.serving.routing.account import account
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route, Router
+from lockgate.serving.routing.routes import constant_problem, difference, make_route
+from lockgate.serving.routing.sticky import CHAMPION
 from tests.bundles import contract, graph
 
 A, B, C, D = (Digest(letter * 64) for letter in "abcd")

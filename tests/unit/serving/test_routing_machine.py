@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError, LedgerConflict
-from lockgate.serving.control import Control
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.refusals import RequestRefused
-from lockgate.serving.router import Route, Router
-from lockgate.serving.sticky import CHAMPION
+from lockgate.serving.routing.control import Control
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route, Router
+from lockgate.serving.routing.sticky import CHAMPION
 from tests.bundles import contract, graph
 
 DIGESTS = [Digest(letter * 64) for letter in "abcde"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.serving import segments as module
-from lockgate.serving.segments import Segment, lines, newest_lines, segments, taken
+from lockgate.serving.log import segments as module
+from lockgate.serving.log.segments import Segment, lines, newest_lines, segments, taken
 
 
 def test_half_a_line_at_the_end_is_left_out_in_both_directions(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
-from lockgate.serving.fence import Fence
-from lockgate.serving.health import Health
-from lockgate.serving.router import Route, Router
-from lockgate.serving.routes import make_route
-from lockgate.serving.self_probe import SelfProbe
+from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.model.fence import Fence
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route, Router
+from lockgate.serving.routing.routes import make_route
+from lockgate.serving.watch.health import Health
+from lockgate.serving.watch.self_probe import SelfProbe
 from tests.bundles import contract, graph, probes
 
 A, B, C = (Digest(letter * 64) for letter in "abc")

@@ -13,13 +13,13 @@ import pytest
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
-from lockgate.serving.columns import Columns
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredShadow
-from lockgate.serving.fence import Fence
-from lockgate.serving.router import Choice, Route
-from lockgate.serving.routes import make_route
-from lockgate.serving.shadow import BATCH_ROWS, ShadowResult, ShadowRunner
+from lockgate.serving.model.columns import Columns
+from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.model.fence import Fence
+from lockgate.serving.routing.desired import Desired, DesiredShadow
+from lockgate.serving.routing.router import Choice, Route
+from lockgate.serving.routing.routes import make_route
+from lockgate.serving.routing.shadow import BATCH_ROWS, ShadowResult, ShadowRunner
 from tests.bundles import contract, golden, graph
 
 A, B, C = (Digest(letter * 64) for letter in "abc")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lockgate.serving.single_flight import SingleFlight
+from lockgate.serving.watch.single_flight import SingleFlight
 
 
 class Maker:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.serving.sketch import LATENCY_S, MAX_CLASSES, PROBABILITY, VALUE, Bins, ScoreSketch, decades
+from lockgate.serving.watch.sketch import LATENCY_S, MAX_CLASSES, PROBABILITY, VALUE, Bins, ScoreSketch, decades
 
 ALL = {"latency": LATENCY_S, "probability": PROBABILITY, "value": VALUE}
 

@@ -8,8 +8,8 @@ import pytest
 
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
-from lockgate.serving.state import RoutingFile, read_routing
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.state import RoutingFile, read_routing
 
 A, B, C = (Digest(letter * 64) for letter in "abc")
 SINCE = datetime(2026, 1, 2, tzinfo=UTC)

@@ -10,15 +10,15 @@ import pytest
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
-from lockgate.serving.dataplane import ServedModel
-from lockgate.serving.desired import Desired, DesiredChallenger, DesiredShadow
-from lockgate.serving.metric_snapshot import decode
-from lockgate.serving.metrics import Metrics
-from lockgate.serving.router import Route
-from lockgate.serving.routes import make_route
-from lockgate.serving.sketch import PROBABILITY
-from lockgate.serving.status_page import Shown, page
-from lockgate.serving.status_plot import evenly
+from lockgate.serving.http.status_page import Shown, page
+from lockgate.serving.http.status_plot import evenly
+from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.router import Route
+from lockgate.serving.routing.routes import make_route
+from lockgate.serving.watch.metric_snapshot import decode
+from lockgate.serving.watch.metrics import Metrics
+from lockgate.serving.watch.sketch import PROBABILITY
 from tests.bundles import contract, graph
 
 A, B, C = (Digest(letter * 64) for letter in "abc")

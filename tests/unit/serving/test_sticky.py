@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lockgate.serving.sticky import BUCKETS, CHAMPION, SaltedHash, Split, apportion, split
+from lockgate.serving.routing.sticky import BUCKETS, CHAMPION, SaltedHash, Split, apportion, split
 
 ENTITIES = [f"customer-{number}" for number in range(100_000)]
 NAMES = ("b", "c", "d", "e")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.serving.columns import CodedStrings
-from lockgate.serving.http import json_bytes, parse_json
+from lockgate.serving.http.handling import json_bytes, parse_json
+from lockgate.serving.model.columns import CodedStrings
+from lockgate.serving.protocols.v2_binary import no_binary, raw_bytes, split
+from lockgate.serving.protocols.v2_request import InferRequest, parse_infer
 from lockgate.serving.refusals import RequestRefused
-from lockgate.serving.v2_binary import no_binary, raw_bytes, split
-from lockgate.serving.v2_request import InferRequest, parse_infer
 
 DTYPES = {
     **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},

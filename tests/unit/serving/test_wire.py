@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.serving.app import DATA_ROUTES
-from lockgate.serving.columns import CodedStrings, InputEncoder
-from lockgate.serving.http import Dispatch, Request, caller_request_id, caller_trace, parse_json
-from lockgate.serving.invocation_request import parse_invocation, read_csv, typed
-from lockgate.serving.openapi import SCHEMAS, document
+from lockgate.serving.http.app import DATA_ROUTES
+from lockgate.serving.http.handling import Dispatch, Request, caller_request_id, caller_trace, parse_json
+from lockgate.serving.model.columns import CodedStrings, InputEncoder
+from lockgate.serving.protocols.invocation_request import parse_invocation, read_csv, typed
+from lockgate.serving.protocols.openapi import SCHEMAS, document
+from lockgate.serving.protocols.v2_binary import no_binary
+from lockgate.serving.protocols.v2_model import BundleForm
+from lockgate.serving.protocols.v2_request import InferRequest, parse_infer, read_infer
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.v2_binary import no_binary
-from lockgate.serving.v2_model import BundleForm
-from lockgate.serving.v2_request import InferRequest, parse_infer, read_infer
 from tests.bundles import contract
 
 

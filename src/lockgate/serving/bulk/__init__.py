@@ -1,0 +1,1 @@
+"""Scores whole files by the server's own encoder and graph."""

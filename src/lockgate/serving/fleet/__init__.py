@@ -1,0 +1,1 @@
+"""Processes: one alone, or several workers that act as one."""

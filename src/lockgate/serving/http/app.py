@@ -1,0 +1,253 @@
+"""The ASGI application: limits, dispatch, and the one seam where an error becomes a status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from lockgate.errors import BadInput, IntegrityError, LedgerConflict, LockgateError
+from lockgate.serving.http import about, status_page
+from lockgate.serving.http.access_log import AccessLog, Entry
+from lockgate.serving.http.direct import DirectInfer
+from lockgate.serving.http.handling import (
+    REQUEST_ID,
+    STATUS,
+    TRACE_PARENT,
+    Dispatch,
+    Headers,
+    Request,
+    Response,
+    Route,
+    caller_request_id,
+    caller_trace,
+    error_response,
+)
+from lockgate.serving.http.read_deadline import ReadDeadline
+from lockgate.serving.model.bundle import UnknownBundle
+from lockgate.serving.options import Limits
+from lockgate.serving.protocols import invocations, labels, v2
+from lockgate.serving.refusals import Reason, RequestRefused, refuse
+from lockgate.serving.service import Service
+
+logger = logging.getLogger(__name__)
+
+Scope: TypeAlias = Mapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+DATA_ROUTES: Final = about.described(
+    (*v2.ROUTES, *invocations.ROUTES, *labels.ROUTES, *about.ROUTES, *status_page.ROUTES)
+)
+_NO_PARAMS: Final[Mapping[str, str]] = {}
+_RETRY_AFTER: Final[Headers] = ((b"retry-after", b"1"),)
+_MORE_OF_REASON: Final[Mapping[Reason, Headers]] = {
+    Reason.OVERLOADED: _RETRY_AFTER,
+    Reason.NOT_LOADED: _RETRY_AFTER,
+    Reason.READ_TIMEOUT: ((b"connection", b"close"),),
+    Reason.UNAUTHORIZED: ((b"www-authenticate", b'Bearer realm="lockgate admin"'),),
+}
+"""Headers that an answer carries beside the message, by reason."""
+
+_STATUS_OF: Final[Mapping[type[Exception], int]] = {
+    UnknownBundle: 404,
+    LedgerConflict: 409,
+    IntegrityError: 422,
+    BadInput: 400,
+}
+"""Status by error, the more particular first; a refusal has its reason's, anything else is the server's fault."""
+
+
+class _Gone(Exception):
+    """The caller went away."""
+
+
+class App:
+    """One port's application.
+
+    Attributes:
+        responses: Answers by status.
+        in_flight: Requests of limited routes that are being answered.
+        direct: Answers the commonest requests without a task; None: there is no such way.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        routes: Sequence[Route],
+        authorize: Callable[[Request], None] | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        """Make the application of one port.
+
+        Args:
+            service: What answers.
+            routes: What it can be asked.
+            authorize: Refuses a request that may not be answered, before its path is looked at; None: nobody is.
+            access_log: Takes a line an answer; None: nothing does.
+        """
+        self.responses: Counter[int] = Counter()
+        self.in_flight = 0
+        self.direct: DirectInfer | None = None
+        self._service = service
+        self._dispatch = Dispatch(routes)
+        self._authorize = authorize
+        self._access_log = access_log
+        self._limits: Limits = service.options.limits
+        self._most_in_flight = self._limits.in_flight
+        self._deadline = ReadDeadline(self._limits.read_timeout_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        asked = dict(scope["headers"])
+        request = Request(_NO_PARAMS, scope["query_string"], asked, b"", started)
+        try:
+            response = await self._answer(scope, request, receive)
+        except _Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - the one seam: whatever it is, the caller gets an answer
+            response = self.failed(error, scope, asked)
+        start, body = self.completed(scope, request, response)
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a further request of a limited route is answered now."""
+        return self.in_flight < self._most_in_flight
+
+    def completed(self, scope: Scope, request: Request, response: Response) -> tuple[Message, bytes]:
+        """Count an answer and note it in the access log; return its head, as ASGI has it, and its body."""
+        asked = request.headers
+        if REQUEST_ID in asked or TRACE_PARENT in asked:
+            response.headers = _with_callers(asked, response.headers)
+        body = response.body
+        self.responses[response.status] += 1
+        headers = [(b"content-type", response.content_type), (b"content-length", b"%d" % len(body)), *response.headers]
+        if self._access_log is not None:
+            self._note(self._access_log, scope, request, response)
+        return {"type": "http.response.start", "status": response.status, "headers": headers}, body
+
+    async def _answer(self, scope: Scope, request: Request, receive: Receive) -> Response:
+        if self._authorize is not None:
+            self._authorize(request)
+        method = scope["method"]
+        # an answer to HEAD is one to GET whose body is not sent, which the HTTP layer sees to
+        route, request.params = self._dispatch.find("GET" if method == "HEAD" else method, scope["path"])
+        if not route.limited:
+            if route.body is not None:
+                request.body = await self._read(receive, request)
+            return await route.handler(self._service, request)
+        if self.in_flight >= self._most_in_flight:
+            raise refuse(Reason.OVERLOADED, f"{self.in_flight} requests are being answered already; try again later")
+        self.in_flight += 1
+        try:
+            request.body = await self._read(receive, request)
+            return await route.handler(self._service, request)
+        finally:
+            self.in_flight -= 1
+
+    async def _read(self, receive: Receive, request: Request) -> bytes:
+        """Read the body, within the limits on size and time."""
+        headers = request.headers
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-encoding {encoding.decode('latin-1')!r}: send it plain")
+        announced = headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self._limits.body_bytes:
+            raise self._too_large()
+        try:
+            message = await self._deadline.read(receive(), request.started)
+            body: bytes = message.get("body", b"")
+            if message["type"] == "http.request" and not message["more_body"] and len(body) <= self._limits.body_bytes:
+                return body  # the common case: one piece
+            return await self._read_rest(receive, message, request.started)
+        except TimeoutError as late:
+            seconds = self._limits.read_timeout_s
+            raise refuse(Reason.READ_TIMEOUT, f"the body did not arrive in {seconds:g} s") from late
+
+    async def _read_rest(self, receive: Receive, message: Message, started: float) -> bytes:
+        pieces, size = [message.get("body", b"")], len(message.get("body", b""))
+        while True:
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            if size > self._limits.body_bytes:
+                raise self._too_large()
+            if not message["more_body"]:
+                return b"".join(pieces)
+            message = await self._deadline.read(receive(), started)
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+
+    def _too_large(self) -> RequestRefused:
+        return refuse(Reason.BODY_TOO_LARGE, f"the body is larger than the {self._limits.body_bytes} bytes taken")
+
+    def failed(self, error: Exception, scope: Scope, asked: Mapping[bytes, bytes]) -> Response:
+        """Return what a caller is told of an error; what is not its own fault is logged and counted."""
+        if isinstance(error, RequestRefused):
+            return self._refusal(error, scope)
+        status = next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
+        if isinstance(error, LockgateError) and status != 500:
+            return error_response(status, error.message)
+        request_id = caller_request_id(asked) or os.urandom(8).hex()
+        self._service.metrics.failed(f"{scope['method']} failed: {type(error).__name__}, request {request_id}")
+        logger.error(
+            "%s %s failed, request %s", scope["method"], scope["path"], request_id, exc_info=error,
+            extra={"request_id": request_id},
+        )  # fmt: skip
+        said = ((REQUEST_ID, request_id.encode()),)
+        if isinstance(error, OSError):
+            return error_response(503, f"the server could not keep its state: {error.strerror}", (*said, *_RETRY_AFTER))
+        return error_response(500, f"the server failed to answer; its log says why, under {request_id}", said)
+
+    def _refusal(self, error: RequestRefused, scope: Scope) -> Response:
+        extra = _MORE_OF_REASON.get(error.reason, ())
+        if error.reason is Reason.WRONG_METHOD:
+            extra = ((b"allow", self._allowed(scope["path"])),)
+            if scope["method"] == "OPTIONS":
+                return Response(200, b"", b"text/plain", extra)
+        self._service.metrics.refused(error.reason)
+        return error_response(STATUS.get(error.reason, 400), error.message, extra)
+
+    def _allowed(self, path: str) -> bytes:
+        methods = self._dispatch.allowed(path).split(", ")
+        return ", ".join(sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})).encode()
+
+    def _note(self, access_log: AccessLog, scope: Scope, request: Request, response: Response) -> None:
+        seconds = time.perf_counter() - request.started
+        access_log.note(
+            Entry(
+                time.time(),
+                scope["method"],
+                scope["raw_path"],
+                request.headers,
+                response.status,
+                response.headers,
+                0 if scope["method"] == "HEAD" else len(response.body),
+                request.rows,
+                seconds,
+            )
+        )
+
+
+def _with_callers(asked: Mapping[bytes, bytes], told: Headers) -> Headers:
+    """Return an answer's headers with the caller's own request id and trace context, where they can be kept."""
+    request_id, trace = caller_request_id(asked), caller_trace(asked)
+    callers = [] if request_id is None else [(REQUEST_ID, request_id.encode())]
+    callers += [] if trace is None else [(TRACE_PARENT, trace.encode())]
+    names = {name for name, _ in callers}
+    return (*(header for header in told if header[0] not in names), *callers)
+
+
+def data_app(service: Service, access_log: AccessLog | None = None) -> App:
+    """Return the application of the data port, its answers counted by the service's metrics."""
+    app = App(service, DATA_ROUTES, None, access_log)
+    app.direct = DirectInfer(app, service)
+    service.metrics.responses = app.responses
+    service.metrics.watch("lockgate_in_flight", "Requests being answered.", lambda: app.in_flight)
+    return app

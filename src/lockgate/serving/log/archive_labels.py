@@ -1,0 +1,267 @@
+"""Joins labels to the predictions they are about, and writes them as Parquet beside them.
+
+    <state>/archive/<model>.labels/date=<date of the prediction>/<name>.parquet
+    <state>/archive/waiting-labels.jsonl          labels without a prediction; looked for again when there are new ones
+
+A label of a row that has none is revision 0. One that says the same as the newest is a duplicate and left out; one
+that says something else is the next revision, and both are kept: the highest revision of a row holds.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
+import pyarrow.compute as pc  # type: ignore[import-untyped]  # no stubs published
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
+
+from lockgate.serving.log.archive_journal import parquet_files, temporary
+from lockgate.serving.log.archive_tables import metadata_of
+from lockgate.serving.log.labels import StoredLabel
+
+SUFFIX: Final = ".labels"
+WAITING: Final = "waiting-labels.jsonl"
+BATCH_LABELS: Final = 20_000  # looked up together: about 20 MB
+
+Key: TypeAlias = tuple[str, int]
+"""A prediction's id and the row in its request."""
+
+_SCHEMA: Final = pa.schema(
+    {
+        "prediction_id": pa.string(),
+        "row": pa.int32(),
+        "label": pa.string(),
+        "label_number": pa.float64(),
+        "label_time": pa.timestamp("us", "UTC"),
+        "received": pa.timestamp("us", "UTC"),
+        "prediction_time": pa.timestamp("us", "UTC"),
+        "late": pa.bool_(),
+        "revision": pa.int32(),
+    }
+)
+_DECODER = msgspec.json.Decoder(StoredLabel)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A prediction that a label is about.
+
+    Attributes:
+        model: Whose it is.
+        time: When it was made.
+    """
+
+    model: str
+    time: datetime
+
+
+class Joined(msgspec.Struct):
+    """What became of some labels.
+
+    Attributes:
+        files: Names the new files shall have; they lie at `temporary(name)`.
+        joined: Labels in them.
+        late: Of these, those that became known after the window.
+        corrected: Of these, those that contradict an earlier one.
+        duplicate: Labels that said nothing new.
+        expired: Labels that waited too long for a prediction.
+        waiting: Labels that go on waiting.
+        broken: Lines that are no labels.
+    """
+
+    files: list[Path] = msgspec.field(default_factory=list)
+    joined: int = 0
+    late: int = 0
+    corrected: int = 0
+    duplicate: int = 0
+    expired: int = 0
+    waiting: int = 0
+    broken: int = 0
+
+
+class LabelJoin:
+    """One pass over labels: new ones, and those that waited.
+
+    What waited is looked for in new files alone; what is new, in all of them.
+    """
+
+    def __init__(self, archive: Path, name: str, *, window: timedelta | None, oldest: datetime | None) -> None:
+        """Start a pass.
+
+        Args:
+            archive: The archive's folder.
+            name: Names the files of this pass, once and for all.
+            window: A label that became known longer than this after its prediction is late; None: none is.
+            oldest: A label that was received before and has no prediction is given up; None: none is.
+        """
+        self.done: Final = Joined()
+        self._archive, self._name, self._window, self._oldest = archive, name, window, oldest
+        self._newest: dict[Key, tuple[str, int]] = {}  # of rows that this pass has written
+        self._writers: dict[Path, pq.ParquetWriter] = {}
+
+    def take(self, lines: Iterable[bytes], files: Sequence[Path]) -> Iterator[bytes]:
+        """Join labels, and return the lines of those that go on waiting.
+
+        Args:
+            lines: Labels, oldest first.
+            files: Parquet files of predictions to look in.
+        """
+        index = [_Range(file) for file in files]
+        lines = iter(lines)
+        while batch := list(islice(lines, BATCH_LABELS)):
+            read = [(line, self._read(line)) for line in batch]
+            labels = [(line, label) for line, label in read if label is not None]
+            found = find(index, {label.prediction_id for _, label in labels})
+            about = [(label, found[label.prediction_id, label.row]) for _, label in labels if _key(label) in found]
+            self._write(about)
+            for line, label in labels:
+                if _key(label) not in found:
+                    yield from self._wait(line, label)
+
+    def _read(self, line: bytes) -> StoredLabel | None:
+        try:
+            return _DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self.done.broken += 1
+            return None
+
+    def _wait(self, line: bytes, label: StoredLabel) -> Iterator[bytes]:
+        if self._oldest is not None and label.received < self._oldest:
+            self.done.expired += 1
+        else:
+            self.done.waiting += 1
+            yield line
+
+    def _write(self, about: Sequence[tuple[StoredLabel, Found]]) -> None:
+        by_folder: dict[Path, list[tuple[StoredLabel, Found]]] = {}
+        for label, found in about:
+            folder = self._archive / f"{found.model}{SUFFIX}" / f"date={found.time.astimezone(UTC):%Y-%m-%d}"
+            by_folder.setdefault(folder, []).append((label, found))
+        for folder, labels in by_folder.items():
+            self._newest |= {
+                key: newest
+                for key, newest in _newest_of(folder, {label.prediction_id for label, _ in labels}).items()
+                if key not in self._newest
+            }
+            rows = [row for label, found in labels for row in self._row(label, found)]
+            if rows:
+                self._writer(folder).write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+
+    def _row(self, label: StoredLabel, found: Found) -> Iterator[Mapping[str, Any]]:
+        text, key = as_text(label.label), _key(label)
+        before = self._newest.get(key)
+        if before is not None and before[0] == text:
+            self.done.duplicate += 1
+            return
+        revision = 0 if before is None else before[1] + 1
+        self._newest[key] = text, revision
+        late = self._window is not None and label.label_time - found.time > self._window
+        self.done.joined += 1
+        self.done.late += late
+        self.done.corrected += revision > 0
+        yield {
+            "prediction_id": label.prediction_id,
+            "row": label.row,
+            "label": text,
+            "label_number": None if isinstance(label.label, str) else float(label.label),
+            "label_time": label.label_time,
+            "received": label.received,
+            "prediction_time": found.time,
+            "late": late,
+            "revision": revision,
+        }
+
+    def _writer(self, folder: Path) -> pq.ParquetWriter:
+        target = folder / f"{self._name}.parquet"
+        writer = self._writers.get(target)
+        if writer is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            writer = self._writers[target] = pq.ParquetWriter(temporary(target), _SCHEMA, compression="zstd")
+            self.done.files.append(target)
+        return writer
+
+    def close(self) -> None:
+        """Finish the files; their names are still hidden."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+class _Range:
+    """A file of predictions, and which ids each part of it may hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.model = path, path.parent.parent.name
+        self.parts: list[tuple[str, str] | None] = []
+        metadata = metadata_of(path)
+        if metadata is not None:
+            column = metadata.schema.to_arrow_schema().get_field_index("prediction_id")
+            parts = [metadata.row_group(part).column(column).statistics for part in range(metadata.num_row_groups)]
+            self.parts = [None if part is None or not part.has_min_max else (part.min, part.max) for part in parts]
+
+    def rows(self, ids: Sequence[str], wanted: pa.Array, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+        """Return the rows of some predictions.
+
+        Args:
+            ids: The predictions', sorted.
+            wanted: The same as an array.
+            columns: What of each row; the id is among them.
+        """
+        if not self.parts:
+            return
+        with pq.ParquetFile(self.path) as file:
+            for index, part in enumerate(self.parts):
+                if part is None or bisect.bisect_left(ids, part[0]) < bisect.bisect_right(ids, part[1]):
+                    table = file.read_row_group(index, columns, use_threads=False)
+                    table = table.filter(pc.is_in(table["prediction_id"], wanted))
+                    yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
+
+
+def find(index: Iterable[_Range], ids: set[str]) -> dict[Key, Found]:
+    """Return the predictions of some ids, by id and row."""
+    found: dict[Key, Found] = {}
+    ordered, wanted = sorted(ids), pa.array(ids, pa.string())
+    for each in index:
+        for prediction_id, row, time in each.rows(ordered, wanted, ["prediction_id", "row", "time"]):
+            found[prediction_id, row] = Found(each.model, time)
+    return found
+
+
+def _newest_of(folder: Path, ids: set[str]) -> dict[Key, tuple[str, int]]:
+    """Return the newest label of each row of some predictions, with its revision."""
+    newest: dict[Key, tuple[str, int]] = {}
+    ordered, wanted = sorted(ids), pa.array(ids, pa.string())
+    for path in sorted(folder.glob("*.parquet")):
+        columns = ["prediction_id", "row", "label", "revision"]
+        for prediction_id, row, label, revision in _Range(path).rows(ordered, wanted, columns):
+            key = prediction_id, row
+            if key not in newest or revision > newest[key][1]:
+                newest[key] = label, revision
+    return newest
+
+
+def as_text(label: str | bool | float) -> str:
+    """Return a label's text, the same for one value however it was written.
+
+    >>> as_text(True), as_text(1.0), as_text("1"), as_text(0.5)
+    ('true', '1', '1', '0.5')
+    """
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def prediction_files(archive: Path) -> list[Path]:
+    """Return every Parquet file of predictions, of all models."""
+    folders = sorted(path for path in archive.iterdir() if path.is_dir() and not path.name.endswith(SUFFIX))
+    return [file for folder in folders for file in parquet_files(folder)]
+
+
+def _key(label: StoredLabel) -> Key:
+    return label.prediction_id, label.row

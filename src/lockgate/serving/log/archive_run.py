@@ -1,0 +1,188 @@
+"""One run of the archive: segments of predictions -> Parquet, labels joined to them, and what is too old goes.
+
+Every step happens whole or not at all (`archive_journal`), so a run may be killed at any instant; the next one goes on.
+Its caller is the only process that works on the archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from lockgate.serving.log.archive_journal import Journal, temporary
+from lockgate.serving.log.archive_labels import WAITING, LabelJoin, prediction_files
+from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, size_of
+from lockgate.serving.log.archive_status import ArchiveStatus, Kept, LabelCounts, archive_folder, read_status
+from lockgate.serving.log.archive_tables import convert
+from lockgate.serving.log.segments import SUFFIX, lines, segments, taken
+
+logger = logging.getLogger(__name__)
+
+LABEL_SEGMENTS: Final = 4  # joined in one pass: half a million labels, about 100 MB
+
+
+class Archive:
+    """One run over a server's state folder."""
+
+    def __init__(self, state: Path, kept: Kept) -> None:
+        """Take a state folder; the archive's folder is made in it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._state, self._kept = state, kept
+        self._folder = archive_folder(state)
+        self._folder.mkdir(mode=0o750, exist_ok=True)
+        self._journal = Journal(state, self._folder)
+        self._now = datetime.now(UTC)
+        self.failed = 0
+        self.status = ArchiveStatus()
+
+    def run(self) -> ArchiveStatus:
+        """Archive what is closed, join labels, put small files together, delete what is too old.
+
+        A segment that cannot be read is said and left where it is; `failed` counts it.
+
+        Raises:
+            OSError: The disk does not take it; what was done is kept.
+            ValueError: Journal or status are not what this program wrote.
+        """
+        self._journal.recover()
+        self._remove_nameless()
+        self.status = read_status(self._state)
+        self._remove_old()  # first, because it makes room
+        for segment in self._prediction_segments():
+            with taken(segment) as got:
+                if got:
+                    self._archive(segment)
+        self._join_labels()
+        self._merge_small()
+        self._remove_old()
+        self._commit((), (), replace(self.status, bytes=size_of(self._folder), finished=time.time()))
+        return self.status
+
+    def _commit(self, named: Sequence[Path], removed: Iterable[Path], status: ArchiveStatus) -> None:
+        self._journal.commit(named, removed, status)
+        self.status = status
+
+    def _prediction_segments(self) -> Iterator[Path]:
+        """Return the segments of all models, each model's oldest first."""
+        with contextlib.suppress(FileNotFoundError):  # no prediction was ever logged
+            for folder in sorted((self._state / "predictions").iterdir()):
+                yield from segments(folder)
+
+    def _remove_nameless(self) -> None:
+        """Remove segments whose writer was killed before it had named them; they are empty."""
+        for left in self._state.glob(f"predictions/*/.*{SUFFIX}"), self._state.glob(f"labels/.*{SUFFIX}"):
+            for path in left:
+                with taken(path) as got:
+                    if got:
+                        path.unlink()
+
+    def _archive(self, segment: Path) -> None:
+        try:
+            done = convert(segment, self._folder / segment.parent.name)
+        except (ValueError, TypeError, KeyError, ArithmeticError):  # the data's; a later run would meet it again
+            self.failed += 1
+            logger.exception("%s could not be archived; it is left where it is", segment)
+            return
+        status = replace(
+            self.status,
+            segments=self.status.segments + 1,
+            requests=self.status.requests + done.requests,
+            rows=self.status.rows + done.rows,
+            broken_lines=self.status.broken_lines + done.broken,
+            unmatched_files=(
+                *self.status.unmatched_files,
+                *(str(file.relative_to(self._folder)) for file in done.files),
+            ),
+        )
+        self._commit(done.files, (segment,), status)
+
+    def _join_labels(self) -> None:
+        """Join new labels with all predictions, and those that wait with the predictions they were not held against."""
+        more = True
+        while more:
+            with contextlib.ExitStack() as held:
+                new: list[Path] = []
+                for path in segments(self._state / "labels"):
+                    if held.enter_context(taken(path)):
+                        new.append(path)
+                    if len(new) == LABEL_SEGMENTS:
+                        break
+                if new or (self.status.labels.waiting and self.status.unmatched_files):
+                    self._join(new)
+            more = len(new) == LABEL_SEGMENTS
+        if self.status.unmatched_files:
+            self._commit((), (), replace(self.status, unmatched_files=()))
+
+    def _join(self, new: Sequence[Path]) -> None:
+        waiting, files = self._folder / WAITING, prediction_files(self._folder)
+        unmatched = [self._folder / file for file in self.status.unmatched_files]
+        kept = self._kept
+        join = LabelJoin(
+            self._folder,
+            f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}",
+            window=timedelta(days=kept.label_window_days) if kept.label_window_days else None,
+            oldest=self._now - timedelta(days=kept.days) if kept.days else None,
+        )
+        try:
+            with temporary(waiting).open("wb") as still:
+                still.writelines(join.take(lines(waiting), unmatched if set(unmatched) <= set(files) else files))
+                still.writelines(join.take(chain.from_iterable(map(lines, new)), files))
+        finally:
+            join.close()
+        done, before = join.done, self.status.labels
+        labels = LabelCounts(
+            joined=before.joined + done.joined,
+            late=before.late + done.late,
+            corrected=before.corrected + done.corrected,
+            duplicate=before.duplicate + done.duplicate,
+            expired=before.expired + done.expired,
+            waiting=done.waiting,
+            broken=before.broken + done.broken,
+        )
+        self._commit((*done.files, waiting), new, replace(self.status, labels=labels, unmatched_files=()))
+        if done.expired:
+            logger.warning("%d labels had no prediction for %d days and were given up", done.expired, kept.days)
+
+    def _merge_small(self) -> None:
+        for folder in sorted(self._folder.glob("*/date=*")):
+            for merged in merge(folder):
+                self._commit((merged.target,), merged.sources, self.status)
+
+    def _remove_old(self) -> None:
+        kept = self._kept
+        old = outlived(
+            self._folder,
+            oldest=(self._now - timedelta(days=kept.days)).date() if kept.days else None,
+            max_bytes=kept.max_bytes or None,
+        )
+        if old.files:
+            self._remove(old)
+            logger.warning(
+                "deleted the oldest %d files of the archive, %d rows: kept are %d days and %d bytes",
+                len(old.files), old.rows, kept.days, kept.max_bytes,
+            )  # fmt: skip
+        remove_empty(self._folder)
+
+    def _remove(self, old: Old) -> None:
+        status = replace(
+            self.status,
+            removed_files=self.status.removed_files + len(old.files),
+            removed_rows=self.status.removed_rows + old.rows,
+            removed_bytes=self.status.removed_bytes + old.bytes,
+        )
+        try:
+            self._commit((), old.files, status)
+        except OSError:  # the disk may be too full for the journal itself
+            old.files[0].unlink(missing_ok=True)
+            self._commit((), old.files, status)

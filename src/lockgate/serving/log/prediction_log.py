@@ -1,0 +1,243 @@
+"""One JSON line an answered request, written off the hot path; an answer never waits for the disk.
+
+`append` puts a record into a queue; a thread makes lines of it and writes them, five times within `flush_s`, so that a
+kill -9 loses no answer older than that. When the disk does not take them, lines are kept up to a bound of rows and of
+bytes and dropped beyond it, both counted and said; serving goes on, and so does the log once there is room.
+
+    <state>/predictions/<model>/<UTC time of opening>-w<worker>-<number>.jsonl     see `segments`
+    <state>/predictions/<model>/<digest>.columns.json                              the columns' types, for the archive
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from lockgate.serving.log.keyed_hash import KeyedHash
+from lockgate.serving.log.lane import Lane
+from lockgate.serving.log.record import WHOLE_ROWS, LineEncoder, Record
+from lockgate.serving.log.segments import open_for_appending
+
+__all__ = ["PredictionLog", "Record"]
+
+logger = logging.getLogger(__name__)
+
+QUEUE_ROWS = 20_000  # ours: two seconds of the highest rate measured
+QUEUE_BYTES = 32 << 20
+SEGMENT_AGE_S = 600.0  # ours: what the archive and the labels wait for at most
+CHUNK_RECORDS = 32  # lines made in one go: about 0.15 ms at 24 columns
+CHUNK_BYTES = 1 << 20  # so that few large lines wait at a time
+BREATH_S = 0.00005  # the interpreter is given to whoever wants it for at least this long between two chunks
+COMPLAIN_EVERY_S = 30.0
+_WAKES_PER_FLUSH: Final = 5
+
+
+class PredictionLog:
+    """The log of one process.
+
+    Attributes:
+        written_rows: Rows that the disk took.
+        errors: Failed attempts to write.
+    """
+
+    def __init__(  # noqa: PLR0913 - every one has a default that is safe; a class of them would only move the list
+        self,
+        folder: Path,
+        *,
+        worker: int = 0,
+        flush_s: float = 0.5,
+        segment_bytes: int = 64 << 20,
+        segment_age_s: float = SEGMENT_AGE_S,
+        queue_rows: int = QUEUE_ROWS,
+        queue_bytes: int = QUEUE_BYTES,
+        key_file: Path | None = None,
+        opener: Callable[[Path], int] = open_for_appending,
+    ) -> None:
+        """Start the writer.
+
+        Args:
+            folder: Holds one folder a model.
+            worker: Which of the server's processes this is; names its files.
+            flush_s: The longest a record waits in memory, in seconds, where the disk takes it.
+            segment_bytes: A file that has grown to this size is closed and the next one opened.
+            segment_age_s: So is one of this age, in seconds.
+            queue_rows: Rows kept in memory while the disk does not take them.
+            queue_bytes: Bytes likewise: lines that wait, and bodies of requests that are not lines yet.
+            key_file: Holds the key of hashed columns, made when it is needed; None: a file beside `folder`.
+            opener: Opens a segment for appending and returns its descriptor.
+        """
+        self.written_rows = self.errors = 0
+        self._refused_rows = self._lost_rows = 0  # one for each thread, so that neither count needs a lock
+        self._appended_rows = self._taken_rows = 0
+        self._appended_bytes = self._encoded_bytes = self._waiting_bytes = 0
+        self._queue_rows, self._queue_bytes, self._wake_rows = queue_rows, queue_bytes, queue_rows // 8
+        self._queue: deque[Record] = deque()
+        self._wait_s, self._segment_bytes, self._segment_age_s = (
+            flush_s / _WAKES_PER_FLUSH,
+            segment_bytes,
+            segment_age_s,
+        )
+        self._lines = LineEncoder(KeyedHash(key_file or folder.parent / "prediction-log.key"), _breathe)
+        self._new_lane: Callable[[str], Lane] = lambda model: Lane(folder / model, worker, opener)
+        self._lanes: dict[str, Lane] = {}
+        self._problem: str | None = None
+        self._complained_at = -math.inf
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait in memory."""
+        return self._appended_rows - self._taken_rows
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait in memory, as `queue_bytes` counts them."""
+        return self._appended_bytes - self._encoded_bytes + self._waiting_bytes
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows that were given up."""
+        return self._refused_rows + self._lost_rows
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written now; None while the log is well."""
+        return self._problem
+
+    def append(self, record: Record) -> None:
+        """Take a record; never blocks, never fails. Called from one thread only."""
+        rows, size = record.rows, record.body_bytes
+        queued = self._appended_rows - self._taken_rows
+        if queued:
+            waiting = self._appended_bytes - self._encoded_bytes + self._waiting_bytes
+            if queued + rows > self._queue_rows or waiting + size > self._queue_bytes:
+                self._refused_rows += rows
+                return
+            if queued > self._wake_rows or size > 65536:
+                self._wake.set()
+        self._queue.append(record)
+        self._appended_rows += rows
+        self._appended_bytes += size
+
+    def close(self) -> None:
+        """Write what waits, if the disk takes it, and end the writer."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+        if self.queued_rows:
+            logger.error("%d rows of the prediction log were lost: the disk did not take them", self.queued_rows)
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            self._wake.wait(self._wait_s)
+            self._wake.clear()
+            last = self._stopping  # read before writing: what was queued before the stop is written
+            try:
+                self._write_all()
+            except OSError as broken:
+                self._complain(broken)
+            except Exception:  # the log must outlive whatever one record does to it
+                self.errors += 1
+                logger.exception("the prediction log failed; it goes on")
+            else:
+                self._recovered()
+
+    def _write_all(self) -> None:
+        """Make lines of what is queued and write them; what waits for the disk goes first.
+
+        Raises:
+            OSError: The disk did not take all of it; the rest waits.
+        """
+        broken = self._write_lanes()
+        while self._queue:
+            self._encode_chunk()
+            broken = self._write_lanes() or broken
+            _breathe()
+        if broken is not None:
+            raise broken
+
+    def _write_lanes(self) -> OSError | None:
+        """Write what waits and return the last error: one model's broken folder costs the others nothing."""
+        broken = None
+        for lane in self._lanes.values():
+            try:
+                rows, size = lane.write()
+            except OSError as error:
+                broken = error
+            else:
+                self.written_rows += rows
+                self._taken_rows += rows
+                self._waiting_bytes -= size
+            lane.close_if(self._segment_bytes, self._segment_age_s)
+        return broken
+
+    def _encode_chunk(self) -> None:
+        """Make lines of the oldest records, few enough not to keep the interpreter for long."""
+        rows = size = 0
+        for _ in range(min(len(self._queue), CHUNK_RECORDS)):
+            record = self._queue[0]
+            line = self._encode(record)
+            self._queue.popleft()
+            self._encoded_bytes += record.body_bytes
+            length = sum(map(len, line))
+            if not length or (self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes):
+                self._lost_rows += record.rows
+                self._taken_rows += record.rows
+                continue
+            lane = self._lanes.get(record.model)
+            if lane is None:
+                lane = self._lanes[record.model] = self._new_lane(record.model)
+            lane.add(record, line, length)
+            self._waiting_bytes += length
+            rows, size = rows + record.rows, size + length
+            if rows >= WHOLE_ROWS or size >= CHUNK_BYTES:
+                break
+
+    def _encode(self, record: Record) -> list[bytes]:
+        """Return a record's line, empty where it has none: one odd record must not end the log."""
+        try:
+            return self._lines.encode(record)
+        except OSError:
+            raise  # the key of hashed columns is not there: nothing may be written yet
+        except Exception as odd:  # noqa: BLE001 - whatever a caller's values bring about
+            if self._may_complain():
+                logger.error("prediction %s cannot be logged: %s", record.prediction_id, odd)  # noqa: TRY400 - said
+            return []
+
+    def _may_complain(self) -> bool:
+        now = time.monotonic()
+        due = now - self._complained_at >= COMPLAIN_EVERY_S
+        if due:
+            self._complained_at = now
+        return due
+
+    def _complain(self, broken: OSError) -> None:
+        self.errors += 1
+        self._problem = (
+            f"the prediction log cannot be written ({broken}): {self.queued_rows} rows wait, "
+            f"{self.dropped_rows} were dropped; serving goes on"
+        )
+        if self._may_complain():
+            logger.error("%s", self._problem)
+
+    def _recovered(self) -> None:
+        if self._problem is not None:
+            self._problem, self._complained_at = None, -math.inf
+            logger.warning("the prediction log is written again; %d rows were dropped meanwhile", self.dropped_rows)
+
+
+def _breathe() -> None:
+    """Let the thread that answers have the interpreter now, not after its switch interval."""
+    time.sleep(BREATH_S)

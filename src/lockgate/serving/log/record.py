@@ -1,0 +1,230 @@
+"""What one answered request leaves in the prediction log, and how it becomes a line of JSON: privacy first.
+
+A line holds every field of `Record` but `contract` and `body_bytes`. Of the inputs it holds the columns the contract
+knows: those that `LogPolicy` hashes stand under `hashed` instead, those that it omits are named under `omitted`; both
+keys are there only where the policy has such columns. Whatever else a caller sent is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from lockgate.core.contract import ColumnType, ModelContract
+from lockgate.serving.log.keyed_hash import KeyedHash
+from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, Values
+
+WHOLE_ROWS: Final = 256  # a request with more is encoded in pieces, so that no call keeps the interpreter for long
+PIECE_VALUES: Final = 2048  # about 0.1 ms
+_HASHES_AT_ONCE: Final = 128  # about 0.2 ms
+_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One answered request.
+
+    Attributes:
+        time: Seconds since the epoch.
+        prediction_id: The id its answer carried.
+        model: Name of the model.
+        digest: The bundle that answered.
+        arm: The arm it answered for.
+        entity: What keyed the routing, if anything did.
+        rows: How many rows.
+        inputs: The columns as they came; None where inputs are not logged.
+        outputs: Arrays and lists by name, one value a row.
+        flags: What did not keep to the contract.
+        latency_us: From the request's headers to its answer being ready, whole microseconds.
+        contract: The contract of the bundle: its `log` policy is applied before anything is written, and its columns
+            give the archive their types. None: everything is written as it came.
+        request_id: The caller's own id; None: it gave none.
+        kind: `live`, `forced` (the caller chose the arm: never counted) or `shadow` (nobody saw the answer).
+        fallback: Whether another arm than the chosen one answered, because that one failed.
+        propensity: The probability with which the routing chose the arm, 0 to 1.
+        trace: The caller's `traceparent` header.
+        body_bytes: Size of the request's body, for the bound on memory; 0 where it is not known.
+    """
+
+    time: float
+    prediction_id: str
+    model: str
+    digest: str
+    arm: str
+    entity: str | None
+    rows: int
+    inputs: Columns | None
+    outputs: Mapping[str, Any]
+    flags: tuple[Flag, ...]
+    latency_us: int
+    contract: ModelContract | None = None
+    request_id: str | None = None
+    kind: str = "live"
+    fallback: bool = False
+    propensity: float = 1.0
+    trace: str | None = None
+    body_bytes: int = 0
+
+
+class _Policy:
+    """A contract's log policy, made ready for many records."""
+
+    def __init__(self, contract: ModelContract) -> None:
+        policy, entity = contract.log, contract.entity
+        hidden = {*policy.hashed, *policy.omitted}
+        known = [column.name for column in contract.inputs]
+        if entity is not None and entity not in known:
+            known.append(entity)
+        self.inputs = policy.inputs
+        self.plain = frozenset(known) - hidden
+        self.seen_plain: tuple[str, ...] = ()  # what was found to be plain last: most requests have the same columns
+        self.hashed = tuple(name for name in known if name in policy.hashed and name not in policy.omitted)
+        self.omitted = tuple(name for name in known if name in policy.omitted)
+        self.hides_entity = entity in hidden
+        numbers = {column.name for column in contract.inputs if column.type is ColumnType.NUMBER}
+        self.numeric_entity = entity in numbers
+
+
+class LineEncoder:
+    """Makes lines of records; used by one thread."""
+
+    def __init__(self, keyed: KeyedHash, breathe: Callable[[], None]) -> None:
+        """Take the hash for columns that are not to be read, and what to call between two pieces of a long line."""
+        self._keyed, self._breathe = keyed, breathe
+        self._policies: dict[str, _Policy] = {}
+
+    def encode(self, record: Record) -> list[bytes]:
+        """Return a record as one line of JSON, that of a large request in pieces.
+
+        Raises:
+            OSError: The key of hashed columns can neither be read nor made.
+            TypeError: Something in the record has no JSON form.
+        """
+        fields = self._fields(record)
+        if record.rows <= WHOLE_ROWS:
+            return [orjson.dumps(fields, default=_to_json, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)]
+        return [*self._pieces(fields), b"\n"]
+
+    def _fields(self, record: Record) -> dict[str, Any]:
+        policy = self._policy(record)
+        inputs, entity, hashed = record.inputs, record.entity, None
+        if policy is not None:
+            if policy.hides_entity and entity is not None:
+                entity = self._keyed(_as_number(entity) if policy.numeric_entity else entity)
+            if not policy.inputs:
+                inputs = None
+            elif inputs is not None and tuple(inputs) != policy.seen_plain:
+                if inputs.keys() <= policy.plain:
+                    policy.seen_plain = tuple(inputs)
+                else:
+                    hashed = {name: self._hash(inputs[name]) for name in policy.hashed if name in inputs}
+                    inputs = {name: values for name, values in inputs.items() if name in policy.plain}
+        fields = {
+            "time": datetime.fromtimestamp(record.time, UTC),
+            "prediction_id": record.prediction_id,
+            "request_id": record.request_id,
+            "model": record.model,
+            "digest": record.digest,
+            "arm": record.arm,
+            "kind": record.kind,
+            "fallback": record.fallback,
+            "propensity": record.propensity,
+            "entity": entity,
+            "rows": record.rows,
+            "inputs": inputs,
+            "outputs": record.outputs,
+            "flags": record.flags,
+            "latency_us": record.latency_us,
+            "trace": record.trace,
+        }
+        if hashed:
+            fields["hashed"] = hashed
+        if policy is not None and policy.omitted:
+            fields["omitted"] = policy.omitted
+        return fields
+
+    def _policy(self, record: Record) -> _Policy | None:
+        if record.contract is None:
+            return None
+        policy = self._policies.get(record.digest)
+        if policy is None:
+            if len(self._policies) > 100:  # bundles come and go
+                self._policies.clear()
+            policy = self._policies[record.digest] = _Policy(record.contract)
+        return policy
+
+    def _hash(self, column: Values) -> list[str | None]:
+        hashed: list[str | None] = []
+        for values in _slices(column, _HASHES_AT_ONCE):
+            hashed += map(self._keyed, _to_list(values))
+            if len(column) > WHOLE_ROWS:
+                self._breathe()
+        return hashed
+
+    def _pieces(self, fields: Mapping[str, Any]) -> Iterator[bytes]:
+        """Return the line of a large request piece by piece."""
+        start = b"{"
+        for name, value in fields.items():
+            yield start + orjson.dumps(name) + b":"
+            if name in {"inputs", "hashed", "outputs"} and value is not None:
+                yield from self._column_pieces(value)
+            else:
+                yield orjson.dumps(value, default=_to_json, option=_OPTIONS)
+            start = b","
+        yield b"}"
+
+    def _column_pieces(self, columns: Columns) -> Iterator[bytes]:
+        start, unbroken = b"{", 0
+        for name, column in columns.items():
+            yield start + orjson.dumps(name) + b":"
+            open_list = b"["
+            for values in _slices(column, PIECE_VALUES):
+                yield open_list + orjson.dumps(values, default=_to_json, option=_OPTIONS)[1:-1]
+                open_list = b","
+                unbroken += len(values)
+                if unbroken >= PIECE_VALUES:
+                    self._breathe()
+                    unbroken = 0
+            yield b"]"
+            start = b","
+        yield b"}" if columns else b"{}"
+
+
+def _slices(column: Values, rows: int) -> Iterator[Values]:
+    for start in range(0, len(column), rows):
+        if isinstance(column, CodedStrings):
+            yield CodedStrings(column.codes[start : start + rows], column.values)
+        else:
+            yield column[start : start + rows]
+
+
+def _to_list(column: Values) -> Sequence[object]:
+    if isinstance(column, CodedStrings):
+        values: tuple[str | None, ...] = (*column.values, None)  # a null's code is -1
+        return [values[code] for code in column.codes.tolist()]
+    if isinstance(column, np.ndarray):
+        listed: list[object] = column.tolist()
+        return listed
+    return column
+
+
+def _to_json(value: object) -> object:
+    """Return what orjson cannot write by itself as what it can."""
+    if isinstance(value, CodedStrings | np.ndarray):
+        return _to_list(value)
+    if isinstance(value, Flag):
+        return {"flag": value.flag, "column": value.column, "rows": value.rows}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _as_number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text

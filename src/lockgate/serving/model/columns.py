@@ -1,0 +1,322 @@
+"""Columns of a request -> the graph's tensors, checked against the contract; knows no transport and no ONNX.
+
+Always refused, with the column and row named: a wrong type, unequal lengths, a number beyond float32, too many rows.
+By the contract's `RequestPolicy` refused, clipped, or answered and flagged: a number outside the trained range, an
+unknown category, an unexpected null, an absent or an additional column.
+
+Two ways lead to the same tensors: `encode` for any request, and `encode_row` with `check` for the commonest one, a
+single row of JSON values, which is cheap alone and is checked together with the rows it shares a run with.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lockgate.core.contract import InputColumn, ModelContract, Policy, RangePolicy
+from lockgate.serving.model import column_faults as faults
+from lockgate.serving.model.column_values import (
+    CLIPPED,
+    EXTRA_COLUMN,
+    MISSING_COLUMN,
+    NULL,
+    OUT_OF_RANGE,
+    CodedStrings,
+    Columns,
+    Flag,
+    Flags,
+    Matrix,
+    Texts,
+    Values,
+)
+from lockgate.serving.model.text_columns import TextColumn
+from lockgate.serving.refusals import Reason, refuse
+
+__all__ = ["CodedStrings", "Columns", "Encoded", "EncodedRow", "Flag", "Flags", "InputEncoder", "Values"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request in the graph's form.
+
+    Attributes:
+        numbers: float32 [rows, k + coded], NaN for null; of no columns where the graph takes no numbers.
+        texts: object (str) [rows, c]; None where the graph takes no strings.
+        rows: How many rows.
+        flags: What does not keep to the contract.
+    """
+
+    numbers: Matrix
+    texts: Texts | None
+    rows: int
+    flags: Flags
+
+
+class EncodedRow(msgspec.Struct, frozen=True, gc=False):
+    """One row of JSON values on its way into a matrix; its numbers are not checked yet.
+
+    Attributes:
+        numbers: The graph's numbers, None for null.
+        texts: The graph's strings.
+        flags: What was seen so far.
+        lacking: Columns that were taken as null because the request lacks them.
+    """
+
+    numbers: list[Any]
+    texts: list[str]
+    flags: Flags
+    lacking: frozenset[str]
+
+
+class InputEncoder:
+    """Encodes requests for one contract; made once a bundle, used by every request."""
+
+    def __init__(self, contract: ModelContract) -> None:
+        graph = contract.graph
+        self._model = contract.model
+        self._policy = contract.requests
+        self.by_name: Final[Mapping[str, InputColumn]] = {column.name: column for column in contract.inputs}
+        self.names: Final = tuple(self.by_name)
+        self._expected = frozenset(self.names)
+        self._with_entity = self._expected | ({contract.entity} if contract.entity else set())
+        self._numeric = [self.by_name[name] for name in graph.numeric_columns]
+        missing = graph.missing_string
+        self._coded = [
+            TextColumn.coded(self.by_name[each.name], each.values, missing, self._policy) for each in graph.coded
+        ]
+        self._strings = [TextColumn.plain(self.by_name[name], missing, self._policy) for name in graph.string_columns]
+        self._codes = [each.known for each in self._coded]
+        self._texts = [each.known for each in self._strings]
+        self._pick_numbers = _picker(graph.numeric_columns)
+        self._pick_coded = _picker([each.name for each in graph.coded])
+        self._pick_strings = _picker(graph.string_columns)
+        self.width: Final = len(self._numeric) + len(self._coded)
+        self._least, self._most, self._nullable = self._bounds()
+
+    def _bounds(self) -> tuple[Matrix, Matrix, npt.NDArray[np.bool_]]:
+        """Return what each number must keep to; codes always do, they were looked up.
+
+        float32, like the data: a bound and an equal value round to the same number.
+        """
+        largest = np.finfo(np.float32).max
+        least = [-largest if column.minimum is None else column.minimum for column in self._numeric]
+        most = [largest if column.maximum is None else column.maximum for column in self._numeric]
+        codes = len(self._coded)
+        nullable = [column.nullable for column in self._numeric] + [True] * codes
+        return (
+            np.array(least + [-largest] * codes, np.float32),
+            np.array(most + [largest] * codes, np.float32),
+            np.array(nullable, np.bool_),
+        )
+
+    # -- one row -----------------------------------------------------------------------------------------------------
+
+    def encode_row(self, columns: Columns) -> EncodedRow | None:
+        """Encode a request of one row of JSON values, or return None where `encode` must look closer.
+
+        Raises:
+            RequestRefused: A column is absent or unknown.
+        """
+        flags: Flags = ()
+        lacking: frozenset[str] = frozenset()
+        keys = columns.keys()
+        if keys not in (self._expected, self._with_entity):
+            columns, flags, lacking = self._fit_names(columns, 1)
+            if len(lacking) == len(self.names):
+                return None  # not one column says how many rows these are
+        try:
+            numbers = _only_row(self._pick_numbers(columns))
+            if not faults.NUMBERS.issuperset(map(type, numbers)):
+                return None
+            coded = _only_row(self._pick_coded(columns))
+            numbers += [known[value] for known, value in zip(self._codes, coded, strict=True)]
+            strings = _only_row(self._pick_strings(columns))
+            texts = [known[value] for known, value in zip(self._texts, strings, strict=True)]
+        except (KeyError, TypeError, ValueError):  # a value out of the tables, or not of one row
+            return None
+        return EncodedRow(numbers, texts, flags, lacking)
+
+    @staticmethod
+    def bounded(row: EncodedRow) -> EncodedRow:
+        """Return the row with infinity for numbers that no double holds, for `check` to find."""
+        return EncodedRow([_as_double(value) for value in row.numbers], row.texts, row.flags, row.lacking)
+
+    def check(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
+        """Return which numbers need a second look, bool like `numbers`; None: none, which is the common answer."""
+        kept = (numbers >= self._least) & (numbers <= self._most)
+        if kept.all():
+            return None
+        kept |= np.isnan(numbers) & self._nullable
+        return None if kept.all() else ~kept
+
+    def settle(self, numbers: Matrix, doubtful: npt.NDArray[np.bool_], lacking: frozenset[str]) -> Flags:
+        """Refuse, clip (in place) or flag the doubtful numbers of one request.
+
+        Args:
+            numbers: float32 [rows, k + coded]; changed where the policy clips.
+            doubtful: From `check`, for these rows.
+            lacking: Columns already flagged as absent.
+
+        Raises:
+            RequestRefused: The policy refuses one of them, or it is beyond float32; names column and row.
+        """
+        flags: list[Flag] = []
+        for at in np.flatnonzero(doubtful.any(axis=0)).tolist():
+            column, values = self._numeric[at], numbers[:, at]
+            rows = np.flatnonzero(doubtful[:, at])
+            null = rows[np.isnan(values[rows])]
+            if null.size and column.name not in lacking:
+                if self._policy.null is Policy.REFUSE:
+                    raise faults.null_refused(column, int(null[0]))
+                flags.append(Flag(NULL, column.name, tuple(null.tolist())))
+            outside = rows[~np.isnan(values[rows])]
+            if outside.size:
+                flags.append(self._outside(column, at, values, outside))
+        return tuple(flags)
+
+    def _outside(self, column: InputColumn, at: int, values: Matrix, rows: npt.NDArray[np.intp]) -> Flag:
+        infinite = rows[np.isinf(values[rows])]
+        if infinite.size:
+            raise faults.beyond_float32(column, int(infinite[0]))
+        match self._policy.out_of_range:
+            case RangePolicy.REFUSE:
+                raise faults.out_of_range(column, int(rows[0]), float(values[rows[0]]))
+            case RangePolicy.CLIP:
+                values[rows] = values[rows].clip(self._least[at], self._most[at])
+                return Flag(CLIPPED, column.name, tuple(rows.tolist()))
+            case RangePolicy.FLAG:
+                return Flag(OUT_OF_RANGE, column.name, tuple(rows.tolist()))
+
+    # -- any request -------------------------------------------------------------------------------------------------
+
+    def encode(self, columns: Columns, max_rows: int) -> Encoded:
+        """Check a request and bring it into the graph's form.
+
+        Args:
+            columns: Values by column name, see `Values`.
+            max_rows: More rows are refused.
+
+        Raises:
+            RequestRefused: See the module's docstring; names the column, and the row where there is one.
+        """
+        rows = self._rows(columns, max_rows)
+        flags: Flags = ()
+        lacking: frozenset[str] = frozenset()
+        keys = columns.keys()
+        if keys not in (self._expected, self._with_entity):
+            columns, flags, lacking = self._fit_names(columns, rows)
+        numbers = self._numbers(columns, rows)
+        for at, text in enumerate(self._coded, len(self._numeric)):
+            numbers[:, at], found = text.encode(columns[text.column.name], lacking)
+            flags += found
+        doubtful = self.check(numbers)
+        if doubtful is not None:
+            flags += self.settle(numbers, doubtful, lacking)
+        texts = None
+        if self._strings:
+            texts = np.empty((rows, len(self._strings)), object)
+            for at, text in enumerate(self._strings):
+                texts[:, at], found = text.encode(columns[text.column.name], lacking)
+                flags += found
+        return Encoded(numbers, texts, rows, flags)
+
+    def _rows(self, columns: Columns, max_rows: int) -> int:
+        """Return the number of rows, after looking that all columns agree on it."""
+        first = next((name for name in self.names if name in columns), None)
+        if first is None:
+            raise self._missing_column(self.names[0])
+        rows = len(columns[first])
+        for name, values in columns.items():
+            if len(values) != rows:
+                raise refuse(
+                    Reason.UNEQUAL_LENGTHS,
+                    f"column {name!r} has {len(values)} values, column {first!r} has {rows}; "
+                    "all columns need one value a row",
+                )
+        if rows == 0:
+            raise refuse(Reason.NO_ROWS, "the request holds no rows")
+        if rows > max_rows:
+            raise refuse(
+                Reason.TOO_MANY_ROWS, f"the request holds {rows} rows, at most {max_rows} are taken; send them in parts"
+            )
+        return rows
+
+    def _fit_names(self, columns: Columns, rows: int) -> tuple[Columns, Flags, frozenset[str]]:
+        """Return the columns the contract names, flags for what was not as it names them, and what was absent."""
+        flags = []
+        lacking = [name for name in self.names if name not in columns]
+        for name in lacking:
+            if self._policy.missing_column is Policy.REFUSE:
+                raise self._missing_column(name)
+            flags.append(Flag(MISSING_COLUMN, name, tuple(range(rows))))
+        for name in columns:
+            if name not in self._with_entity:
+                if self._policy.extra_column is Policy.REFUSE:
+                    raise refuse(
+                        Reason.UNKNOWN_COLUMN,
+                        f"column {name!r} is not an input of model {self._model!r}; it takes {', '.join(self.names)}",
+                    )
+                flags.append(Flag(EXTRA_COLUMN, faults.shortened(name), tuple(range(rows))))
+        absent: Values = [None] * rows
+        return {name: columns.get(name, absent) for name in self.names}, tuple(flags), frozenset(lacking)
+
+    def _missing_column(self, name: str) -> Exception:
+        return refuse(
+            Reason.MISSING_COLUMN,
+            f"column {name!r} is missing; model {self._model!r} takes every one of {', '.join(self.names)}"
+            + (", with null for what is not known" if self.by_name[name].nullable else ""),
+        )
+
+    def _numbers(self, columns: Columns, rows: int) -> Matrix:
+        """Return float32 [rows, k + coded], the codes still empty, NaN for null, infinite beyond float32."""
+        matrix = np.empty((rows, self.width), np.float32)
+        lists = []
+        for column in self._numeric:
+            values = columns[column.name]
+            if isinstance(values, CodedStrings) or (isinstance(values, np.ndarray) and values.dtype.kind not in "fiu"):
+                raise faults.wrong_type(column, "strings" if isinstance(values, CodedStrings) else str(values.dtype))
+            if not isinstance(values, np.ndarray) and not faults.NUMBERS.issuperset(map(type, values)):
+                raise faults.wrong_value(column, values, faults.NUMBERS)
+            lists.append(values)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for by `check`, where the column can be named
+            for at, values in enumerate(lists):
+                try:
+                    matrix[:, at] = values  # type: ignore[assignment]  # looked at above: numbers, None and arrays of them
+                except OverflowError:  # an integer that not even a double holds
+                    matrix[:, at] = [_as_double(value) for value in values]
+        return matrix
+
+
+def _picker(names: Sequence[str]) -> Callable[[Columns], tuple[Any, ...]]:
+    """Return a function that takes these columns out of a request, in order; the fastest there is."""
+    match len(names):
+        case 0:
+            return lambda _: ()
+        case 1:
+            return lambda columns: (columns[names[0]],)
+        case _:
+            return operator.itemgetter(*names)
+
+
+def _only_row(lists: tuple[Any, ...]) -> list[Any]:
+    """Return the first value of each; ValueError where one of them holds none, or more."""
+    if not lists:
+        return []
+    (row,) = zip(*lists, strict=True)
+    return list(row)
+
+
+def _as_double(value: object) -> float:
+    """Return a number that was checked to be one, or None, as a double; too large an integer is infinite."""
+    if value is None:
+        return np.nan
+    try:
+        return float(value)  # type: ignore[arg-type]  # only int and float come here
+    except OverflowError:
+        return np.inf

@@ -1,0 +1,288 @@
+"""One bundle, loaded and proved, answering columns: encode -> ONNX Runtime -> named outputs. Knows no transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
+
+from lockgate.core.contract import ModelContract, ProbeRequest, ProbeSet, TaskKind
+from lockgate.core.ids import Digest
+from lockgate.errors import IntegrityError
+from lockgate.serving.model.bundle import VerifiedBundle
+from lockgate.serving.model.columns import Columns, EncodedRow, Flags, InputEncoder
+from lockgate.serving.model.fence import DEFAULT, Breaker, Fence, ModelFailed, RunTimedOut
+from lockgate.serving.refusals import Reason, RequestRefused, refuse
+
+Output = npt.NDArray[np.float32] | list[str]
+OUTPUTS: Final[Mapping[TaskKind, tuple[str, ...]]] = {
+    TaskKind.BINARY: ("probability", "label"),
+    TaskKind.MULTICLASS: ("probabilities", "label"),
+    TaskKind.REGRESSION: ("value",),
+}
+_ORT_TYPES = {"numeric": "tensor(float)", "string": "tensor(string)"}
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a model says to a request.
+
+    Attributes:
+        outputs: By name, see `OUTPUTS`: `probability` and `value` float32 [rows], `probabilities` float32
+            [rows, classes], `label` one string a row. Always finite.
+        rows: How many rows.
+        flags: What did not keep to the contract.
+    """
+
+    outputs: Mapping[str, Output]
+    rows: int
+    flags: Flags
+
+
+class ServedModel:
+    """A bundle in memory; safe to call from several threads.
+
+    Attributes:
+        digest: The bundle's.
+        contract: What it takes and gives.
+        probes: Its own requests with golden answers; None for a model that was not opened as a bundle.
+        profile: The bundle's `reference_profile.json`; None where there is none.
+        encoder: Brings requests into the graph's form.
+        breaker: Whether it may be asked.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, and two that a server adds
+        self,
+        digest: Digest,
+        contract: ModelContract,
+        onnx: bytes,
+        *,
+        probes: ProbeSet | None = None,
+        profile: bytes | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """Load the graph.
+
+        Raises:
+            IntegrityError: ONNX Runtime does not take the graph, or it is not of the contract's form.
+        """
+        self.digest: Final = digest
+        self.contract: Final = contract
+        self.probes: Final = probes
+        self.profile: Final = profile
+        self.encoder: Final = InputEncoder(contract)
+        self.breaker: Final = Breaker()
+        graph = contract.graph
+        self._output = [graph.output]
+        self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
+        self._threshold = 0.5 if contract.threshold is None else contract.threshold  # read for binary alone
+        self._session = _session(onnx)
+        self._fence = fence or DEFAULT
+        problem = _form_problem(self._session, contract)
+        if problem:
+            raise IntegrityError(f"part model.onnx: {problem}")
+
+    def answer(self, columns: Columns, max_rows: int, limit_s: float | None = None) -> Answer:
+        """Answer a request, within so many seconds (None: the fence's own limit).
+
+        Raises:
+            RequestRefused: The request does not fit the contract.
+            ModelFailed: The model has no answer to it.
+        """
+        encoded = self.encoder.encode(columns, max_rows)
+        scores = self.run(encoded.numbers, encoded.texts, limit_s)
+        finite = np.isfinite(scores)
+        if not finite.all():
+            raise _not_finite(int(np.flatnonzero(~finite.reshape(encoded.rows, -1).all(axis=1))[0]))
+        return Answer(self._named(scores), encoded.rows, encoded.flags)
+
+    def scores(self, columns: Columns, max_rows: int) -> npt.NDArray[np.float32]:
+        """Return the graph's own numbers, float32 [rows] or [rows, classes]; raises as `answer`."""
+        encoded = self.encoder.encode(columns, max_rows)
+        return self.run(encoded.numbers, encoded.texts)
+
+    def answer_rows(
+        self, rows: Sequence[EncodedRow], limit_s: float | None = None
+    ) -> list[Answer | RequestRefused | ModelFailed]:
+        """Answer several requests of one row in one run of the graph; a bad one spoils nobody else's.
+
+        Args:
+            rows: From `encoder.encode_row`.
+            limit_s: How long the run may take, in seconds; None: the fence's own limit.
+
+        Returns:
+            For each its answer, or why it has none.
+        """
+        try:
+            return self._answer_rows(rows, limit_s)
+        except RunTimedOut as late:
+            return [late] * len(rows)  # one by one they would keep the loop for as long again, each
+        except ModelFailed as failed:
+            if len(rows) == 1:
+                return [failed]
+        except OverflowError:  # an integer that not even a double holds; as infinity its column can be named
+            return self.answer_rows([self.encoder.bounded(row) for row in rows], limit_s)
+        return [each for row in rows for each in self.answer_rows([row], limit_s)]
+
+    def _answer_rows(
+        self, rows: Sequence[EncodedRow], limit_s: float | None
+    ) -> list[Answer | RequestRefused | ModelFailed]:
+        with np.errstate(over="ignore"):  # looked for by `check`, where the column can be named
+            numbers = np.array([row.numbers for row in rows], np.float32)
+        refused: dict[int, RequestRefused] = {}
+        flags: dict[int, Flags] = {}
+        doubtful = self.encoder.check(numbers)
+        if doubtful is not None:
+            for at in np.flatnonzero(doubtful.any(axis=1)).tolist():
+                try:
+                    flags[at] = self.encoder.settle(numbers[at : at + 1], doubtful[at : at + 1], rows[at].lacking)
+                except RequestRefused as reason:
+                    refused[at] = reason
+        texts = np.array([row.texts for row in rows], object) if self._string_input is not None else None
+        scores = self.run(numbers, texts, limit_s)
+        finite = np.isfinite(scores)
+        if not finite.all():
+            for at in np.flatnonzero(~finite.reshape(len(rows), -1).all(axis=1)).tolist():
+                refused.setdefault(at, _not_finite(0))
+        outputs = self._named_rows(scores)
+        return [
+            refused.get(at) or Answer(outputs[at], 1, row.flags + flags[at] if at in flags else row.flags)
+            for at, row in enumerate(rows)
+        ]
+
+    def run(
+        self,
+        numbers: npt.NDArray[np.float32],
+        texts: npt.NDArray[np.object_] | None,
+        limit_s: float | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Run the graph on an encoded request, see `columns.Encoded`; returns and raises as `scores`."""
+        feeds: dict[str, npt.NDArray[Any]] = {}
+        if self._numeric_input is not None:
+            feeds[self._numeric_input] = numbers
+        if self._string_input is not None and texts is not None:
+            feeds[self._string_input] = texts
+        try:
+            scores: npt.NDArray[np.float32] = self._fence.run(self._session, self._output, feeds, limit_s)[0]
+        except ModelFailed as failed:
+            self.breaker.failed(timed_out=isinstance(failed, RunTimedOut))
+            raise
+        self.breaker.answered()
+        return scores
+
+    def _named(self, scores: npt.NDArray[np.float32]) -> Mapping[str, Output]:
+        classes = self.contract.classes
+        match self.contract.task:
+            case TaskKind.REGRESSION:
+                return {"value": scores}
+            case TaskKind.BINARY:
+                # compared as doubles: the threshold is one, and rounding it to float32 could flip a decision
+                positive = scores.astype(np.float64) >= self._threshold
+                return {"probability": scores, "label": [classes[each] for each in positive.tolist()]}
+            case TaskKind.MULTICLASS:
+                return {"probabilities": scores, "label": [classes[each] for each in scores.argmax(axis=1).tolist()]}
+
+    def _named_rows(self, scores: npt.NDArray[np.float32]) -> list[Mapping[str, Output]]:
+        """Return the outputs of each row as those of a request of its own."""
+        named = self._named(scores)
+        names = tuple(named)
+        columns = [[values[at : at + 1] for at in range(len(scores))] for values in named.values()]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _not_finite(row: int) -> RequestRefused:
+    return refuse(Reason.NO_FINITE_ANSWER, f"row {row}: the model has no finite answer to it")
+
+
+def load(bundle: VerifiedBundle, fence: Fence | None = None) -> ServedModel:
+    """Load a verified bundle, warm it up with its own probes and hold their answers against the golden ones.
+
+    Raises:
+        IntegrityError: The graph does not load, refuses a probe, or answers one otherwise; says which.
+    """
+    model = ServedModel(
+        bundle.digest, bundle.contract, bundle.onnx, probes=bundle.probes, profile=bundle.profile, fence=fence
+    )
+    requests = bundle.probes.requests
+    names = model.encoder.names
+    numbers = len(bundle.contract.classes) if bundle.contract.task is TaskKind.MULTICLASS else 1
+    alone = [_scores(model, {name: [probe.row.get(name)] for name in names}, probe.name)[0] for probe in requests]
+    together = _scores(model, {name: [probe.row.get(name) for probe in requests] for name in names}, "all together")
+    for batch in (alone, together):
+        for probe, scores in zip(requests, batch, strict=True):
+            if not scores.size == len(probe.output) == numbers:
+                raise IntegrityError(
+                    f"probe {probe.name}: {scores.size} numbers answered, {len(probe.output)} are golden, "
+                    f"the contract says {numbers}"
+                )
+            _check_golden(bundle.probes, probe, scores)
+    return model
+
+
+def check_probe(model: ServedModel, probes: ProbeSet, probe: ProbeRequest) -> None:
+    """Ask a loaded model one of its bundle's own probes.
+
+    Raises:
+        IntegrityError: It refuses it, fails on it, or its answer is not the golden one.
+    """
+    columns = {name: [probe.row.get(name)] for name in model.encoder.names}
+    _check_golden(probes, probe, _scores(model, columns, probe.name)[0])
+
+
+def _scores(model: ServedModel, columns: Columns, probe: str) -> npt.NDArray[np.float32]:
+    """Return float32 [rows, numbers a row], where a row of a probability or value is one number."""
+    try:
+        answer = model.answer(columns, len(columns[model.encoder.names[0]]))
+    except RequestRefused as refused:
+        raise IntegrityError(f"probe {probe}: its own model refuses it: {refused.message}") from refused
+    except ModelFailed as broken:
+        raise IntegrityError(f"probe {probe}: {broken.message}") from broken
+    numbers = answer.outputs[OUTPUTS[model.contract.task][0]]
+    return np.asarray(numbers, np.float32).reshape(answer.rows, -1)
+
+
+def _check_golden(probes: ProbeSet, probe: ProbeRequest, scores: npt.NDArray[np.float32]) -> None:
+    golden = np.array(probe.output)
+    off = np.abs(scores - golden)
+    within = (off <= probes.absolute) | (off <= probes.relative * np.abs(golden))
+    if not within.all():
+        raise IntegrityError(
+            f"probe {probe.name}: answered {scores.tolist()}, golden is {golden.tolist()}, "
+            f"off by {off.max():.3g}; allowed {probes.absolute:g} or {probes.relative:g} of it"
+        )
+
+
+def _session(onnx: bytes) -> Any:  # noqa: ANN401 - onnxruntime publishes no types
+    options = ort.SessionOptions()
+    # one thread, no spinning: a request's own core; measured best under contention (docs/benchmarks.md)
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False  # no faster with it, and a freed model gives its memory back without
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as broken:  # ORT raises classes of its own, without a common base
+        raise IntegrityError(f"part model.onnx: ONNX Runtime does not take it: {broken}") from broken
+
+
+def _form_problem(session: Any, contract: ModelContract) -> str | None:  # noqa: ANN401 - as above
+    """Return how the graph's inputs and output differ from the contract's `GraphForm`, or None."""
+    graph = contract.graph
+    wanted = {}
+    if graph.numeric_input is not None:
+        wanted[graph.numeric_input] = (_ORT_TYPES["numeric"], len(graph.numeric_columns) + len(graph.coded))
+    if graph.string_input is not None:
+        wanted[graph.string_input] = (_ORT_TYPES["string"], len(graph.string_columns))
+    found = {each.name: (each.type, each.shape[1] if len(each.shape) == 2 else None) for each in session.get_inputs()}
+    if found != wanted:
+        return f"its inputs are {found}, the contract's are {wanted}"
+    outputs: Sequence[Any] = [each for each in session.get_outputs() if each.name == graph.output]
+    rank = 2 if contract.task is TaskKind.MULTICLASS else 1
+    if not outputs or outputs[0].type != _ORT_TYPES["numeric"] or len(outputs[0].shape) != rank:
+        return f"it has no float32 output {graph.output!r} of rank {rank}, which the contract names"
+    return None

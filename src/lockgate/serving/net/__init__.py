@@ -1,0 +1,1 @@
+"""Connections and sockets: how many, how long, over TLS or not, and how they end."""

@@ -1,0 +1,210 @@
+"""An infer request of the Open Inference Protocol: JSON -> columns.
+
+    one row of plain values    decoded and checked by a typed decoder in one go: the hot path
+    anything else              decoded to plain values and looked at tensor by tensor, which also finds the words for
+                               what is wrong
+
+What tensors are, see `v2_tensors.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from lockgate.serving.http.handling import parse_json
+from lockgate.serving.model.columns import Values
+from lockgate.serving.protocols.v2_binary import BinaryTensors, no_binary
+from lockgate.serving.protocols.v2_tensors import INTEGER_KINDS, read_tensors
+from lockgate.serving.refusals import Reason, refuse
+
+_UNCHECKED: Final = frozenset(("FP16", "FP32", "FP64", "BYTES"))
+
+
+class InferRequest(msgspec.Struct, frozen=True, gc=False):
+    """What a request asks for.
+
+    Attributes:
+        columns: Values by tensor name; those of the row-major form are flat, row by row.
+        datatypes: The tensors' datatypes, in the order of `columns`.
+        widths: Columns in a row of the tensors of the row-major form, where that is not one.
+        outputs: The outputs that are asked for, and whether each is wanted as binary data, None where the request does
+            not say; None: all of them.
+        binary_output: Whether outputs of which `outputs` says nothing are wanted as binary data.
+        id: The caller's id, to be answered.
+        explain: Whether the answer is to be explained.
+    """
+
+    columns: dict[str, Values]
+    datatypes: Sequence[str]
+    widths: Mapping[str, int]
+    outputs: Mapping[str, bool | None] | None
+    binary_output: bool
+    id: str | None
+    explain: bool
+
+    def wants_binary(self, output: str) -> bool:
+        """Tell whether an output is wanted as binary data; what `outputs` says of it goes first."""
+        wanted = None if self.outputs is None else self.outputs.get(output)
+        return self.binary_output if wanted is None else wanted
+
+
+EVERYTHING: Final = InferRequest({}, (), {}, None, False, None, False)
+"""Asks for every output, as JSON: what a request means that came in another form than the protocol's own."""
+
+_Datatype: TypeAlias = Literal[
+    "FP32", "FP64", "BYTES", "INT64", "INT32", "FP16", "INT8", "INT16", "UINT8", "UINT16", "UINT32", "UINT64"
+]
+_One: TypeAlias = Annotated[int, Meta(ge=1, le=1)]
+_Value: TypeAlias = int | float | str | None
+
+
+class _Hints(msgspec.Struct, gc=False):
+    content_type: Literal["np", "pd", "str"] | None = None
+
+
+class _Column(msgspec.Struct, gc=False):
+    name: str
+    shape: Annotated[list[_One], Meta(min_length=1, max_length=2)]
+    datatype: _Datatype
+    data: Annotated[list[_Value], Meta(min_length=1, max_length=1)]
+    parameters: _Hints | None = None
+
+
+class _Row(msgspec.Struct, gc=False):
+    name: Literal["numbers", "strings"]
+    shape: tuple[_One, int]
+    datatype: _Datatype
+    data: Annotated[list[_Value], Meta(min_length=1)]
+    parameters: _Hints | None = None
+
+
+class _OutputParameters(msgspec.Struct, gc=False):
+    binary_data: bool | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    name: str
+    parameters: _OutputParameters | None = None
+
+
+class _Parameters(msgspec.Struct, gc=False):
+    explain: bool = False
+    binary_data_output: bool = False
+
+
+class _Asked(msgspec.Struct, gc=False, kw_only=True):
+    id: str | None = None
+    parameters: _Parameters | None = None
+    outputs: list[_Output] | None = None
+
+
+class _Columns(_Asked, gc=False, kw_only=True):
+    inputs: Annotated[list[_Column], Meta(min_length=1)]
+
+
+class _RowMajor(_Asked, gc=False, kw_only=True):
+    inputs: Annotated[list[_Row], Meta(min_length=1)]
+
+
+_decode_columns: Final = msgspec.json.Decoder(_Columns).decode
+_decode_row_major: Final = msgspec.json.Decoder(_RowMajor).decode
+_BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def read_infer(body: bytes) -> InferRequest:
+    """Read a request that is JSON as a whole.
+
+    Raises:
+        RequestRefused: It is not JSON, or not of the protocol's form; names the tensor.
+    """
+    widths: dict[str, int] = {}
+    asked: _Columns | _RowMajor
+    try:
+        asked = _decode_columns(body)
+    except _BROKEN:
+        try:
+            asked = _decode_row_major(body)
+        except _BROKEN:
+            return parse_infer(parse_json(body), no_binary)
+        if any(tensor.shape[1] != len(tensor.data) for tensor in asked.inputs):
+            return parse_infer(parse_json(body), no_binary)
+        widths = {tensor.name: tensor.shape[1] for tensor in asked.inputs}
+    inputs: Sequence[_Column | _Row] = asked.inputs
+    columns: dict[str, Values] = {tensor.name: tensor.data for tensor in inputs}
+    datatypes = [tensor.datatype for tensor in inputs]
+    if len(columns) != len(inputs) or not (_UNCHECKED.issuperset(datatypes) or _are_integers(inputs)):
+        return parse_infer(parse_json(body), no_binary)
+    parameters, outputs = asked.parameters, asked.outputs
+    return InferRequest(
+        columns,
+        datatypes,
+        widths,
+        {each.name: each.parameters.binary_data if each.parameters else None for each in outputs} if outputs else None,
+        parameters is not None and parameters.binary_data_output,
+        asked.id,
+        parameters is not None and parameters.explain,
+    )
+
+
+def _are_integers(inputs: Sequence[_Column | _Row]) -> bool:
+    """Tell whether everything that is called an integer is one."""
+    return all(tensor.datatype in _UNCHECKED or INTEGER_KINDS.issuperset(map(type, tensor.data)) for tensor in inputs)
+
+
+def parse_infer(body: object, binary: BinaryTensors) -> InferRequest:
+    """Return what a request asks for that has been decoded.
+
+    Args:
+        body: The JSON part.
+        binary: Reads the tensors whose data follows it.
+
+    Raises:
+        RequestRefused: It is not of the protocol's form; names the tensor.
+    """
+    columns, datatypes, widths = read_tensors(body, binary)
+    asked: dict[str, Any] = body  # type: ignore[assignment]  # an object, or it would have no inputs
+    caller_id = asked.get("id")
+    if caller_id is not None and not isinstance(caller_id, str):
+        raise refuse(Reason.MALFORMED, "'id' must be a string")
+    parameters = asked.get("parameters")
+    return InferRequest(
+        columns,
+        list(datatypes.values()),
+        widths,
+        _outputs(asked),
+        bool(flag("parameters", parameters, "binary_data_output")),
+        caller_id,
+        bool(flag("parameters", parameters, "explain")),
+    )
+
+
+def flag(where: str, parameters: object, name: str) -> bool | None:
+    """Return a parameter that is true or false, None where it is absent.
+
+    Raises:
+        RequestRefused: The parameters are no object, or this one is something else.
+    """
+    if parameters is None:
+        return None
+    if not isinstance(parameters, dict):
+        raise refuse(Reason.MALFORMED, f"{where!r} must be an object")
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise refuse(Reason.MALFORMED, f"{where}.{name} must be true or false")
+    return value
+
+
+def _outputs(body: Mapping[str, Any]) -> Mapping[str, bool | None] | None:
+    """Return the outputs that were asked for; None: all."""
+    outputs = body.get("outputs")
+    if outputs is None or outputs == []:
+        return None
+    if not isinstance(outputs, list) or not all(
+        isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs
+    ):
+        raise refuse(Reason.MALFORMED, "'outputs' must be a list of objects with a 'name'")
+    return {o["name"]: flag(f"output {o['name']}: parameters", o.get("parameters"), "binary_data") for o in outputs}

@@ -1,0 +1,180 @@
+"""The desired routing on disk: written whole or not at all, read back at start.
+
+One server owns its state folder: a lock is held on it as long as the process lives, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lockgate.core.ids import Digest
+from lockgate.errors import BadInput, ConfigError, IntegrityError
+from lockgate.serving.routing.desired import LEASE_S, Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.sticky import Split
+
+VERSION: Final = 2
+_READS: Final = (1, 2)  # 1 had a champion and a previous bundle, nothing else
+
+
+class _Challenger(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bundle: str
+    weight: float
+    tags: tuple[str, ...]
+
+
+class _Shadow(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bundle: str
+    share: float
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    salt: str
+    runs: tuple[tuple[str, int], ...]
+
+
+class _Desired(msgspec.Struct, forbid_unknown_fields=True):
+    sequence: int
+    champion: str
+    previous: str | None
+    since: datetime
+    challengers: tuple[_Challenger, ...] = ()
+    shadows: tuple[_Shadow, ...] = ()
+    salt: str | None = None
+    lease_s: float = LEASE_S
+    timeout_s: float | None = None
+    constant: dict[str, Any] | None = None
+    split: _Split | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    schema_version: int
+    environment: str
+    models: dict[str, _Desired]
+
+
+def _desired(stored: _Desired) -> Desired:
+    return Desired(
+        sequence=stored.sequence,
+        champion=Digest(stored.champion),
+        previous=None if stored.previous is None else Digest(stored.previous),
+        challengers=tuple(
+            DesiredChallenger(name=each.name, bundle=Digest(each.bundle), weight=each.weight, tags=each.tags)
+            for each in stored.challengers
+        ),
+        shadows=tuple(
+            DesiredShadow(name=each.name, bundle=Digest(each.bundle), share=each.share) for each in stored.shadows
+        ),
+        salt=stored.salt,
+        lease_s=stored.lease_s,
+        timeout_s=stored.timeout_s,
+        constant=stored.constant,
+        since=stored.since,
+        split=None if stored.split is None else Split(stored.split.salt, stored.split.runs),
+    )
+
+
+def encode_desired(desired: Desired) -> msgspec.Raw:
+    """Return a desired routing as JSON, for another process of this server."""
+    return msgspec.Raw(msgspec.json.encode(asdict(desired)))
+
+
+def decode_desired(data: msgspec.Raw) -> Desired:
+    """Read it back."""
+    return _desired(msgspec.json.decode(data, type=_Desired))
+
+
+def read_routing(path: Path, environment: str) -> dict[str, Desired]:
+    """Return what was saved last, by model; empty when nothing ever was. Needs no lock: the file is replaced whole.
+
+    Raises:
+        IntegrityError: The file cannot be read; routing must not be guessed.
+        ConfigError: It belongs to another environment.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as broken:
+        raise IntegrityError(f"{path} cannot be read: {broken}") from broken
+    try:
+        stored = msgspec.json.decode(data, type=_File)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
+        raise IntegrityError(
+            f"{path} is not what this server wrote: {broken}; "
+            "remove it and put the routing again, with the ledger's sequence"
+        ) from broken
+    if stored.schema_version not in _READS:
+        raise IntegrityError(f"{path}: schema_version is {stored.schema_version}; this server reads 1 and 2")
+    if stored.environment != environment:
+        raise ConfigError(f"{path} is the routing of environment {stored.environment!r}, not {environment!r}")
+    routing = {model: _desired(each) for model, each in stored.models.items()}
+    for model, desired in routing.items():
+        problem = desired.problem()
+        if problem is not None:
+            raise IntegrityError(f"{path}: model {model!r}: {problem}; no server wrote that: put the routing again")
+    return routing
+
+
+class RoutingFile:
+    """`<state>/routing.json`."""
+
+    def __init__(self, folder: Path, environment: str) -> None:
+        """Take the folder for this process.
+
+        Raises:
+            BadInput: Another server owns it, or it cannot be written.
+        """
+        self.path: Final = folder / "routing.json"
+        self._environment = environment
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as broken:
+            raise BadInput(f"state folder {folder}: {broken}; give one that can be written") from broken
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as taken:
+            os.close(self._lock)
+            raise BadInput(f"state folder {folder} is owned by another server; give each server its own") from taken
+
+    def close(self) -> None:
+        """Give the folder up."""
+        os.close(self._lock)
+
+    def load(self) -> dict[str, Desired]:
+        """Return what was saved last, by model, see `read_routing`."""
+        return read_routing(self.path, self._environment)
+
+    def save(self, models: Mapping[str, Desired]) -> None:
+        """Keep this routing; after a return it survives a power cut, after an error the old one stands.
+
+        Raises:
+            OSError: The disk did not take it.
+        """
+        stored = {
+            "schema_version": VERSION,
+            "environment": self._environment,
+            "models": {model: asdict(desired) for model, desired in models.items()},
+        }
+        data = msgspec.json.format(msgspec.json.encode(stored))
+        new = self.path.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)

@@ -1,0 +1,1 @@
+"""What the server says of itself: counts, distributions, health, and probes of its own models."""
