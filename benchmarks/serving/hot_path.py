@@ -1,13 +1,15 @@
-"""Where the microseconds of one request go: the ASGI application driven in process, without sockets or uvicorn.
+"""Where the microseconds of one request go: the server's own connections driven in process, without sockets.
 
     python -m benchmarks.serving.hot_path                         # us a request by form, alone and 32 at once
+    python -m benchmarks.serving.hot_path --ordinary              # the same by the way that every request can take
     python -m benchmarks.serving.hot_path --profile "v2 columns with strings" [--at-once 32] [--sort cumtime]
     python -m benchmarks.serving.hot_path --rows 1000             # the same with a thousand rows a request
 
 Two figures for each: of the thread that answers (what a request waits for), and of the whole process (with the
-prediction log's writer, which answers do not wait for but the core pays for). The floor is the same drive over an
-application that reads the body and answers 200 with a body of the same size: subtract it. "ONNX Runtime alone" is
-`InferenceSession.run` on a ready matrix.
+prediction log's writer, which answers do not wait for but the core pays for). Bytes of requests go into connections
+as the event loop would hand them over, each on a connection of its own, and bytes of answers come out. The floor is
+the same drive over an application that reads the body and answers 200 with a body of the same size: subtract it.
+"ONNX Runtime alone" is `InferenceSession.run` on a ready matrix.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,53 +39,72 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 SWITCH_INTERVAL_S = 0.0005  # as the server sets it
 
 
-class Exchange:
-    """One request as uvicorn would hand it over, again and again."""
+class Memory(asyncio.Transport):
+    """A connection's other end: keeps the last answer."""
 
-    __slots__ = ("body", "head", "scope")
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 50000), "sockname": ("127.0.0.1", 8080)})
+        self.answers = 0
+        self.last = b""
 
-    def __init__(self, call: Call, entity: str | None) -> None:
-        path, _, query = call.path.partition("?")
-        headers = [(b"host", b"127.0.0.1:8080"), (b"content-length", b"%d" % len(call.body))]
-        headers += [(name.encode(), value.encode()) for name, value in call.headers.items()]
-        if entity is not None:
-            headers.append((b"x-lockgate-entity", entity.encode()))
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": ("127.0.0.1", 8080),
-            "client": ("127.0.0.1", 50000),
-            "scheme": "http",
-            "method": "POST",
-            "root_path": "",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": headers,
-        }
-        self.body = call.body
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answers += 1
+        self.last = bytes(data)
 
-    async def receive(self) -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": self.body, "more_body": False}
+    def is_closing(self) -> bool:
+        return False
 
-    async def run(self, app: App) -> None:
-        await app(dict(self.scope), self.receive, _drop)
+    def get_write_buffer_size(self) -> int:
+        return 0
 
-    async def answer(self, app: App) -> tuple[int, dict[str, str], bytes]:
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Wires:
+    """Connections of one port, and what comes out of them."""
+
+    def __init__(self, app: App, number: int, *, ordinary: bool = False) -> None:
+        from uvicorn.config import Config
+
+        from lockgate.serving.net.connection import Connection
+        from lockgate.serving.net.connections import Connections
+
+        config = Config(app, http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None)
+        config.load()
+        shared = Connections(1_000, 10.0)
+        shared.head = b"date: Sat, 21 Nov 2026 16:00:00 GMT\r\n"
+        shared.direct = None if ordinary else getattr(app, "direct", None)
+        self.ends = [Memory() for _ in range(number)]
+        self.connections = [Connection(shared, config) for _ in range(number)]
+        for connection, end in zip(self.connections, self.ends, strict=True):
+            connection.connection_made(end)
+
+    async def run(self, requests: Iterator[bytes], at_once: int) -> None:
+        """Send one request on each of so many connections, and wait for the answers."""
+        ends = self.ends[:at_once]
+        wanted = sum(end.answers for end in ends) + at_once
+        for connection in self.connections[:at_once]:
+            connection.data_received(next(requests))
+        while sum(end.answers for end in ends) < wanted:  # noqa: ASYNC110 - an event would be measured as well
+            await asyncio.sleep(0)
+
+    async def answer(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body."""
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        await app(dict(self.scope), self.receive, send)
-        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent[1:])
+        await self.run(iter((request,)), 1)
+        head, _, body = self.ends[0].last.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body
 
 
-async def _drop(message: MutableMapping[str, Any]) -> None:
-    del message
+def raw(call: Call, entity: str | None, method: str = "POST") -> bytes:
+    """Return a request as a client sends it."""
+    headers = {"Host": "127.0.0.1:8080", "Content-Length": str(len(call.body)), **call.headers}
+    if entity is not None:
+        headers["X-Lockgate-Entity"] = entity
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {call.path} HTTP/1.1\r\n{lines}\r\n".encode() + call.body
 
 
 def echo(size: int) -> App:
@@ -144,9 +165,8 @@ def routing(made: Model, contract: str, challenger: float, shadow: float, sequen
 
 async def route(admin: App, made: Model, contract: str, challenger: float, shadow: float) -> None:
     body = json.dumps(routing(made, contract, challenger, shadow)).encode()
-    exchange = Exchange(Call(f"/admin/routing/{made.served(contract).model}", body, _BEARER), None)
-    exchange.scope["method"] = "PUT"
-    status, _, said = await exchange.answer(admin)
+    call = Call(f"/admin/routing/{made.served(contract).model}", body, _BEARER)
+    status, _, said = await Wires(admin, 1).answer(raw(call, None, "PUT"))
     if status != 200:
         print(f"contract {contract!r} is not routed: {status} {said.decode()}", file=sys.stderr)
 
@@ -154,21 +174,19 @@ async def route(admin: App, made: Model, contract: str, challenger: float, shado
 _BEARER = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
 
 
-async def drive(app: App, exchanges: Iterator[Exchange], number: int, at_once: int) -> None:
-    """Run so many requests, in groups that are started together, each in a task of its own as uvicorn does it."""
-    loop = asyncio.get_running_loop()
+async def drive(wires: Wires, requests: Iterator[bytes], number: int, at_once: int) -> None:
+    """Send so many requests, in groups that arrive in one turn of the event loop."""
     for _ in range(number // at_once):
-        for task in [loop.create_task(next(exchanges).run(app)) for _ in range(at_once)]:
-            await task
+        await wires.run(requests, at_once)
 
 
-async def measure(app: App, exchanges: Sequence[Exchange], at_once: int, seconds: float) -> tuple[float, float]:
+async def measure(wires: Wires, requests: Sequence[bytes], at_once: int, seconds: float) -> tuple[float, float]:
     """Return the medians over five parts: us a request of the answering thread, and of the whole process."""
-    cycle = itertools.cycle(exchanges)
+    cycle = itertools.cycle(requests)
     number = at_once * 4
     while True:  # find how many requests take a fifth of the time
         began = time.perf_counter()
-        await drive(app, cycle, number, at_once)
+        await drive(wires, cycle, number, at_once)
         took = time.perf_counter() - began
         if took > seconds / 20:
             break
@@ -177,27 +195,26 @@ async def measure(app: App, exchanges: Sequence[Exchange], at_once: int, seconds
     parts = []
     for _ in range(5):
         thread, process = time.thread_time(), time.process_time()
-        await drive(app, cycle, number, at_once)
+        await drive(wires, cycle, number, at_once)
         parts.append((time.thread_time() - thread, time.process_time() - process))
         await asyncio.sleep(0)
     thread_s, process_s = (statistics.median(column) for column in zip(*parts, strict=True))
     return thread_s / number * 1e6, process_s / number * 1e6
 
 
-def exchanges_of(made: Model, name: str, rows: int) -> list[Exchange]:
+def requests_of(made: Model, name: str, rows: int) -> list[bytes]:
     """Return requests of one form over different rows, each with an entity of its own."""
     form = FORMS[name]
     number = VARIED if rows == 1 else 4
     size = len(made.rows)
     return [
-        Exchange(form.make(made, [(at * rows + row) % size for row in range(rows)]), f"entity-{at}")
-        for at in range(number)
+        raw(form.make(made, [(at * rows + row) % size for row in range(rows)]), f"entity-{at}") for at in range(number)
     ]
 
 
-async def refusal(app: App, made: Model, exchange: Exchange, rows: int) -> tuple[str | None, int]:
+async def refusal(wires: Wires, made: Model, request: bytes, rows: int) -> tuple[str | None, int]:
     """Return why a form is not answered rightly, if so, and the size of its answer."""
-    status, headers, body = await exchange.answer(app)
+    status, headers, body = await wires.answer(request)
     if status != 200:
         return f"{status} {body[:150].decode(errors='replace')}", 0
     difference = float(np.abs(np.array(probabilities(body, headers)) - made.golden[:rows]).max())
@@ -212,16 +229,18 @@ async def table(made: Model, options: argparse.Namespace) -> dict[str, Any]:
     print(f"{'':<34}{'thread / all':>16}{'thread / all':>17}")
     with tempfile.TemporaryDirectory() as state:
         async with server(made, Path(state), options) as app:
+            wires = Wires(app, max(1, options.at_once), ordinary=options.ordinary)
             for name in options.form or FORMS:
-                exchanges = exchanges_of(made, name, options.rows)
-                problem, size = await refusal(app, made, exchanges[0], options.rows)
+                requests = requests_of(made, name, options.rows)
+                problem, size = await refusal(wires, made, requests[0], options.rows)
                 if problem is not None:
                     print(f"{name:<34}  not answered: {problem}")
                     found["forms"][name] = {"problem": problem}
                     continue
-                alone = await measure(app, exchanges, 1, options.seconds)
-                together = await measure(app, exchanges, options.at_once, options.seconds)
-                floor = [(await measure(echo(size), exchanges, n, 0.3))[0] for n in (1, options.at_once)]
+                alone = await measure(wires, requests, 1, options.seconds)
+                together = await measure(wires, requests, options.at_once, options.seconds)
+                bare = Wires(echo(size), options.at_once)
+                floor = [(await measure(bare, requests, n, 0.3))[0] for n in (1, options.at_once)]
                 found["forms"][name] = {"alone_us": alone, "at_once_us": together, "floor_us": floor}
                 print(
                     f"{name:<34}{alone[0]:>8.1f} /{alone[1]:>6.1f}{together[0]:>9.1f} /{together[1]:>6.1f}"
@@ -254,18 +273,19 @@ def onnxruntime_alone(made: Model, rows: int) -> float:
 
 async def profile(made: Model, options: argparse.Namespace) -> None:
     """Print what cProfile sees, by function, in us a request; its own cost inflates small functions most."""
-    exchanges = exchanges_of(made, options.profile, options.rows)
+    requests = requests_of(made, options.profile, options.rows)
     number = max(options.at_once, (20_000 if options.rows == 1 else 200) // options.at_once * options.at_once)
     with tempfile.TemporaryDirectory() as state:
         async with server(made, Path(state), options) as app:
-            problem, _ = await refusal(app, made, exchanges[0], options.rows)
+            wires = Wires(app, options.at_once, ordinary=options.ordinary)
+            problem, _ = await refusal(wires, made, requests[0], options.rows)
             if problem is not None:
                 raise SystemExit(f"{options.profile}: not answered: {problem}")
-            cycle = itertools.cycle(exchanges)
-            await drive(app, cycle, 1024, options.at_once)
+            cycle = itertools.cycle(requests)
+            await drive(wires, cycle, 1024, options.at_once)
             profiler = cProfile.Profile()
             profiler.enable()
-            await drive(app, cycle, number, options.at_once)
+            await drive(wires, cycle, number, options.at_once)
             profiler.disable()
     print(f"{options.profile}, {options.rows} row(s), {options.at_once} at once: us a request under cProfile")
     show(pstats.Stats(profiler), number, options.sort, options.top)
@@ -292,6 +312,7 @@ def main() -> None:
     parser.add_argument("--form", action="append", choices=FORMS, help="only this one; may be repeated")
     parser.add_argument("--challenger", type=float, default=0.0, help="weight of a second arm")
     parser.add_argument("--shadow", type=float, default=0.0, help="share of requests that a shadow answers too")
+    parser.add_argument("--ordinary", action="store_true", help="each request in a task of its own")
     parser.add_argument("--no-log-inputs", action="store_true", help="leave inputs out of the prediction log")
     parser.add_argument("--profile", choices=FORMS, help="print cProfile's view of one form instead")
     parser.add_argument("--sort", choices=("tottime", "cumtime"), default="tottime")

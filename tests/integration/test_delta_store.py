@@ -54,8 +54,11 @@ def waiting(home: Path) -> Batch:
 def test_two_processes_that_take_one_file_at_once_append_it_once(tmp_path: Path) -> None:
     waiting(tmp_path)
     body = "print([there.ingest(toy_spec(), b).already for b in BATCHES])"
-    listed = "BATCHES = there.landed(MODEL)\nsys.stdin.readline()\n"
+    listed = "BATCHES = there.landed(MODEL)\nprint('listed', flush=True)\nsys.stdin.readline()\n"
     both = [child_with_input(tmp_path, listed + body) for _ in range(2)]
+    for process in both:  # both have seen the file before either takes it
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listed\n"
     for process in both:
         assert process.stdin is not None
         process.stdin.write("go\n")

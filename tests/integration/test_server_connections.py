@@ -393,3 +393,34 @@ def _certificate(port: int) -> bytes:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as connection:
         return connection.getpeercert(binary_form=True) or b""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_callers_that_never_shake_hands_are_bounded_and_keep_honest_ones_out_for_no_longer_than_a_second(
+    tmp_path: Path, workers: str
+) -> None:
+    world = World(tmp_path / "world")
+    cert, key = make_certificate(tmp_path)
+    limits = ("--max-connections", "20", "--header-timeout-s", "60", "--workers", workers)
+    with (
+        serving(world, "--tls-cert", str(cert), "--tls-key", str(key), *limits) as server,
+        contextlib.ExitStack() as opened,
+    ):
+        trusted = ssl.create_default_context(cafile=str(cert))
+
+        def ask() -> int:
+            with httpx.Client(verify=trusted, timeout=5) as client:
+                return client.get(f"https://127.0.0.1:{server.port}/v2/health/live").status_code
+
+        processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children()]
+        before = sum(each.num_fds() for each in processes)
+        for _ in range(200):
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        answered, end = 0, time.monotonic() + 20
+        while answered < 5:  # those who are silent for a second give way, one for each
+            assert time.monotonic() < end
+            try:
+                answered += ask() == 200
+            except httpx.TransportError:
+                time.sleep(0.1)
+        assert sum(each.num_fds() for each in processes) <= before + 20 * len(processes)

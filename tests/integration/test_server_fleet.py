@@ -2,8 +2,11 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.server_process import ROW, Server, World, serving, spawn
+from tests.server_process import ROW, SOURCE, Server, World, serving, spawn
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 BODY = json.dumps({"dataframe_records": [ROW]}).encode()
@@ -392,3 +395,29 @@ def test_a_second_fleet_does_not_share_the_port_of_the_first(tmp_path: Path) -> 
         _, log = process.communicate(timeout=20)
         assert process.returncode == 2
         assert f"port {server.port} on 127.0.0.1 is taken" in log
+
+
+def test_a_worker_that_cannot_keep_a_file_of_where_it_hangs_serves_all_the_same(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    world.state.mkdir()
+    (world.state / "workers").write_text("no folder")
+    with serving(world, "--workers", "2", "--hang-s", "1.5") as server:
+        assert server.route(1, world.bundle()).status_code == 200
+        before = {each.pid for each in workers(server)}
+        time.sleep(3)  # twice as long as a worker may be silent
+        assert {each.pid for each in workers(server)} == before
+        assert any("will be said on stderr" in line["message"] for line in server.lines)
+
+
+def test_a_worker_takes_no_module_from_the_folder_the_server_was_started_in(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit(77)")
+    world = World(tmp_path / "world")
+    started = subprocess.Popen(
+        [sys.executable, "-P", "-m", "lockgate.serving", *world.options("--workers", "2")],  # as the command does
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    server = Server(started)
+    try:
+        assert server.route(1, world.bundle()).status_code == 200
+    finally:
+        server.stop()

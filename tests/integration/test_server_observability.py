@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from lockgate.serving.log.segments import lines, segments
 from tests.server_process import ROW, Server, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -51,8 +52,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def logged(state: Path) -> list[dict[str, Any]]:
-    paths = sorted((state / "predictions").rglob("*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    folders = sorted((state / "predictions").glob("*"))
+    return [json.loads(line) for folder in folders for path in segments(folder) for line in lines(path)]
 
 
 def access_lines(server: Server) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from lockgate.core.contract import TaskKind
+from lockgate.serving.log.segments import lines, segments
 from tests.bundles import golden
 from tests.server_process import ROW, TOKEN, Server, World, serving
 
@@ -75,8 +76,8 @@ def arms(server: Server) -> dict[str, str]:
 
 
 def log_lines(world: World) -> list[dict[str, Any]]:
-    files = sorted((world.state / "predictions" / "toy").glob("*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    files = segments(world.state / "predictions" / "toy")
+    return [json.loads(line) for file in files for line in lines(file)]
 
 
 def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from lockgate.core.contract import LogPolicy
 from lockgate.core.ids import canonical_json
+from lockgate.serving.log.segments import lines, segments
 from tests.bundles import contract, golden, make_keys, sign
 from tests.server_process import ROW, Server, World, serving
 
@@ -184,8 +185,8 @@ def test_a_bundle_that_was_damaged_meanwhile_keeps_the_server_from_being_ready(w
 
 
 def log_lines(world: World) -> list[dict[str, object]]:
-    files = sorted((world.state / "predictions" / "toy").glob("*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    files = segments(world.state / "predictions" / "toy")
+    return [json.loads(line) for file in files for line in lines(file)]
 
 
 def test_every_answer_has_its_log_row_after_an_orderly_stop(world: World) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,6 +19,7 @@ from lockgate.core.ids import ModelName
 from lockgate.core.replay import LoggedRequest
 from lockgate.serving.log.archive_status import archive_folder
 from lockgate.serving.log.logged_line import LIVE, LoggedLine, read_line
+from lockgate.serving.log.packed_columns import LoggedValues, listed
 from lockgate.serving.log.segments import newest_lines, segments
 
 logger = logging.getLogger(__name__)
@@ -103,13 +104,17 @@ def _from_segments(folder: Path, search: _Search) -> Iterator[LoggedRequest]:
             return
         if line.kind == LIVE and not line.fallback and line.rows <= _ROWS_AT_MOST and search.is_new(line.prediction_id):
             if line.inputs and not line.hashed and not line.omitted:
-                yield _request(line.rows, line.inputs, line.outputs)
+                yield _request(line.rows, _listed(line.inputs), _listed(line.outputs))
             else:
                 search.unrepeatable += 1
 
 
 def _lines(paths: Iterable[Path]) -> Iterator[LoggedLine]:
     return filter(None, (read_line(line) for path in paths for line in newest_lines(path)))
+
+
+def _listed(columns: Mapping[str, LoggedValues]) -> dict[str, list[Any]]:
+    return {name: listed(values) for name, values in columns.items()}
 
 
 def _request(rows: int, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> LoggedRequest:

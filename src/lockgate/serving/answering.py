@@ -12,10 +12,12 @@ import msgspec
 
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
+from lockgate.serving.model.column_values import RowColumns
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.constant import constant_answer, constant_arm
 from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.model.fence import ModelFailed, RunTimedOut
+from lockgate.serving.model.row import EncodedRow
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.refusals import Reason, RequestRefused
 from lockgate.serving.routing.router import Arm, Choice, Route, Router
@@ -126,34 +128,32 @@ class Answering:
         asked = Asked(choice, columns, started, request_id, trace, body_bytes)
         return self.finish(asked, arm, answer, fallback=fallback, explanation=explanation)
 
-    def begin(self, choice: Choice, columns: Columns, done: Done) -> bool:
-        """Let the chosen arm answer one row at the end of this turn, if that is all there is to do.
+    def begin(self, model: ServedModel, row: EncodedRow, limit_s: float | None, done: Done) -> bool:
+        """Let a model answer one row at the end of this turn, unless it rests.
 
         Args:
-            choice: What shall answer.
-            columns: Values by column name.
-            done: Told of the answer, which `finish` makes a prediction of, or why there is none.
+            model: What shall answer.
+            row: From its encoder.
+            limit_s: How long a run may take, in seconds; None: the fence's own limit.
+            done: Told of the answer, which `note` counts and logs, or why there is none.
 
         Returns:
             Whether it was begun; False where `predict` must look closer.
-
-        Raises:
-            RequestRefused: The request does not fit the contract.
         """
-        model = choice.arm.model
-        if model.breaker.open:
+        if model.breaker.resting_until and model.breaker.open:
             return False
-        row = model.encoder.encode_row(columns)
-        if row is None:
-            return False
-        route = self._router.table.get(model.contract.model)
-        self._together.submit(model, row, None if route is None else route.timeout_s, done)
+        self._together.submit(model, row, limit_s, done)
         return True
 
     def finish(
         self, asked: Asked, arm: Arm, answer: Answer, *, fallback: bool = False, explanation: Explanation | None = None
     ) -> Prediction:
-        """Count and log an answer, offer the request to the shadows, and return what the caller is told."""
+        """Do as `note`, and return what the caller is told."""
+        prediction_id = self.note(asked, arm, answer, fallback=fallback)
+        return Prediction(prediction_id, arm, answer, asked.choice, fallback, explanation)
+
+    def note(self, asked: Asked, arm: Arm, answer: Answer, *, fallback: bool = False) -> str:
+        """Count and log an answer, offer the request to the shadows, and return the answer's id."""
         choice, columns = asked.choice, asked.columns
         self._id_count += 1
         prediction_id = self._id_prefix + format(self._id_count, "x")
@@ -189,8 +189,10 @@ class Answering:
         )
         route = self._router.table.get(name)
         if route is not None and route.shadows:
+            if isinstance(columns, RowColumns):
+                columns = columns.to_dict()
             self.shadows.offer(route, choice, columns, prediction_id=prediction_id, rows=rows)
-        return Prediction(prediction_id, arm, answer, choice, fallback, explanation)
+        return prediction_id
 
     async def _ask(self, model: ServedModel, columns: Columns, limit_s: float | None) -> Answer:
         if model.breaker.open:

@@ -35,6 +35,7 @@ def check_bearer(token: bytes, header: str | None, what: str) -> None:
     Raises:
         RequestRefused: The header is absent or another.
     """
-    given = (header or "").encode("latin-1", "replace")
-    if not hmac.compare_digest(given, b"Bearer " + token):
+    scheme, _, given = (header or "").partition(" ")  # the scheme in any case: RFC 9110, 11.1
+    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token)
+    if not right or scheme.lower() != "bearer":
         raise refuse(Reason.UNAUTHORIZED, f"{what} needs 'Authorization: Bearer <admin token>'")

@@ -12,9 +12,10 @@ import pytest
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict
 from lockgate.serving.http.access_log import AccessLog
 from lockgate.serving.http.app import App
-from lockgate.serving.http.handling import Request, Response, Route
+from lockgate.serving.http.handling import Request, Response, Route, parse_json
+from lockgate.serving.model.fence import ModelFailed, RunTimedOut
 from lockgate.serving.options import Limits
-from lockgate.serving.refusals import Reason, refuse
+from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.watch.metrics import Metrics
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -258,12 +259,18 @@ def test_an_id_that_the_handler_answered_already_is_not_sent_twice() -> None:
         ("traceparent", f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01"),
         ("traceparent", TRACE.upper()),
         ("traceparent", "garbage"),
+        ("traceparent", f"{TRACE}-more"),
     ],
 )
 def test_what_is_no_id_or_trace_is_ignored_and_no_error(name: str, value: str) -> None:
     answer = Front()("/ask", **{name: value})
     assert answer.status == 200
     assert name not in answer.headers
+
+
+def test_a_later_version_of_the_trace_context_may_hold_more() -> None:
+    later = f"01{TRACE[2:]}-more"
+    assert Front()("/ask", traceparent=later).headers["traceparent"] == later
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -304,6 +311,36 @@ def test_a_failure_has_an_id_that_the_caller_and_the_log_share(caplog: pytest.Lo
     assert front.metrics.failures == 1
     front("/ask", x_request_id="mine")
     assert "mine" in front.metrics.recent_failures[-1][1]
+
+
+@pytest.mark.parametrize("failed", [ModelFailed, RunTimedOut])
+def test_a_model_without_an_answer_is_unavailable_and_says_why(failed: type[ModelFailed]) -> None:
+    async def broken(request: Request) -> Response:
+        del request
+        raise failed("it rests for a while")
+
+    front = Front(broken)
+    answer = front("/ask")
+    assert answer.status == 503  # another replica may answer, and so may this one in a while
+    assert "it rests for a while" in json.loads(answer.body)["error"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["x-request-id"] in front.metrics.recent_failures[-1][1]
+    assert front.metrics.failures == 1
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ['{"x": "\\ud800", "y": NaN}', '{"\\ud800": NaN}', '[NaN, ["\\udfff\\ud800"]]'])
+def test_a_text_that_is_none_is_refused_beside_a_nan_as_without_one(where: str) -> None:
+    for body in (where, where.replace("NaN", "null")):
+        with pytest.raises(RequestRefused, match="the body is not JSON"):
+            parse_json(body.encode())
+
+
+def test_a_number_beyond_64_bits_reads_the_same_beside_a_nan_as_without_one() -> None:
+    found = [parse_json(f"[{2**70}, {nothing}]".encode())[0] for nothing in ("null", "NaN")]
+    assert [type(each) for each in found] == [float, float]
 
 
 # -- the access log ----------------------------------------------------------------------------------------------------

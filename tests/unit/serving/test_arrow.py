@@ -13,7 +13,7 @@ import pytest
 from lockgate.serving.model.columns import CodedStrings, Values
 from lockgate.serving.protocols.arrow import read_stream
 from lockgate.serving.protocols.arrow_columns import columns_of
-from lockgate.serving.protocols.arrow_stream import Bounds, Table
+from lockgate.serving.protocols.arrow_stream import _KNOWN, REMEMBERED, Bounds, Table
 from lockgate.serving.refusals import Reason, RequestRefused
 
 PREFIX, HEADER_TYPE = 8, 1  # bytes before a message's metadata; field of Message
@@ -191,6 +191,27 @@ def test_what_unfolds_beyond_the_bound_is_refused_before_it_does(made: Any) -> N
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
+def test_what_unfolds_to_more_than_the_loop_may_read_is_left_to_a_thread() -> None:
+    bounds = Bounds(rows=10_000_000, decoded_bytes=64 << 20)
+    assert read_stream(bomb(), bounds, at_most=1 << 20) is None
+    assert read_stream(stream(BATCH), bounds, at_most=1 << 20) is not None
+
+
+def test_a_schema_that_was_seen_before_is_looked_at_as_if_it_were_new() -> None:
+    odd = stream(pa.record_batch({"odd": pa.array([b"a"])}))
+    for _ in range(2):
+        with pytest.raises(RequestRefused, match="column 'odd' is of Arrow type"):
+            read_stream(odd, BOUNDS)
+        with pytest.raises(RequestRefused, match="the request holds 3 rows"):
+            read_stream(stream(BATCH), Bounds(rows=2, decoded_bytes=1 << 20))
+
+
+def test_the_memory_of_schemas_is_bounded() -> None:
+    for number in range(200):
+        read_stream(stream(pa.record_batch({f"x{number}": [1.0]})), BOUNDS)
+    assert len(_KNOWN) <= REMEMBERED
+
+
 def test_text_that_is_not_utf8_and_codes_that_point_nowhere_are_refused() -> None:
     offsets, raw = pa.py_buffer(struct.pack("<2i", 0, 2)), pa.py_buffer(b"\xff\xfe")
     broken = pa.Array.from_buffers(pa.string(), 1, [None, offsets, raw])
@@ -207,7 +228,7 @@ def test_a_message_of_an_odd_type_is_refused_and_does_not_end_the_process(kind: 
     for message in list(pa.ipc.MessageReader.open_stream(bytes(body)))[: number + 1]:
         start = at + PREFIX  # of its metadata, after which the body follows
         at = start + message.metadata.size + (0 if message.body is None else message.body.size)
-    field = Table.root(message.metadata)._field(HEADER_TYPE)
+    field = Table.root(message.metadata.to_pybytes())._field(HEADER_TYPE)
     assert field is not None
     body[start + field] = kind
     with pytest.raises(RequestRefused, match="not an Arrow stream"):

@@ -266,6 +266,11 @@ def test_a_kept_column_with_the_name_of_an_output_is_refused(tmp_path: Path, nam
     assert f"column {name!r} cannot be kept" in refusal(tmp_path, table, keep=(name,), flags=True)
 
 
+def test_a_column_that_is_kept_twice_is_there_once(tmp_path: Path) -> None:
+    out, _ = scored(tmp_path, rows(), keep=("key", "key"))
+    assert out.column_names[:2] == ["key", "probability"]
+
+
 def test_columns_that_cannot_be_told_apart_or_are_not_there_are_refused(tmp_path: Path) -> None:
     assert "no column 'kye' to keep" in refusal(tmp_path, keep=("kye",))
     twice = rows().append_column("age", pa.nulls(ROWS, pa.int64()))

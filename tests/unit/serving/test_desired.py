@@ -41,6 +41,7 @@ def test_a_full_routing_keeps_the_rules() -> None:
     ("changes", "problem"),
     [
         ({"sequence": 0}, r"sequence is 0; the ledger counts from 1"),
+        ({"sequence": 2**53 + 1}, r"sequence is 9007199254740993; .* at most to 9007199254740992"),
         ({"champion": "A" * 64}, r"champion is 'A+', not a bundle digest"),
         ({"previous": ""}, r"previous is '', not a bundle digest"),
         ({"challengers": (challenger(bundle="x"),)}, r"challengers\[0\].bundle is 'x', not a bundle digest"),

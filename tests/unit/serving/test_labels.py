@@ -2,22 +2,26 @@
 
 import asyncio
 import errno
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import msgspec
 import orjson
 import pytest
 
 from lockgate.serving.http.handling import Request
 from lockgate.serving.log import labels
-from lockgate.serving.log.labels import Label, LabelLog, StoredLabel
+from lockgate.serving.log.labels import LABELS_AT_MOST, Label, LabelLog, StoredLabel
 from lockgate.serving.log.segments import lines, segments, taken
 from lockgate.serving.protocols import labels as http_labels
-from lockgate.serving.protocols.labels import LABELS_AT_MOST, parse
+from lockgate.serving.protocols.labels import parse
+from lockgate.serving.protocols.openapi import document
+from lockgate.serving.protocols.openapi_schemas import SCHEMAS
 from lockgate.serving.refusals import Reason, RequestRefused
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
@@ -189,6 +193,43 @@ def test_a_wrong_line_is_refused_by_its_number() -> None:
         parse(b'{"prediction_id": "a", "label": 1}\n\n{"prediction_id": 1}', NDJSON)
     with pytest.raises(RequestRefused, match="no label in it"):
         parse(b"\n", NDJSON)
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        ({}, True),
+        ({"prediction_id": "x" * 128}, True),
+        ({"prediction_id": "x" * 129}, False),
+        ({"prediction_id": ""}, False),
+        ({"label": "x" * 256}, True),
+        ({"label": "x" * 257}, False),
+        ({"label": ""}, False),
+        ({"label": None}, False),
+        ({"label": 2**53}, True),
+        ({"label": -(2**53) - 1}, False),
+        ({"label": 0.5}, True),
+        ({"row": 2**31 - 1}, True),
+        ({"row": 2**31}, False),
+        ({"row": -1}, False),
+        ({"time": None}, True),
+        ({"more": 1}, False),
+    ],
+)
+def test_the_api_document_bounds_labels_as_the_server_does(changes: dict[str, Any], taken: bool) -> None:
+    body = {"labels": [{"prediction_id": "p", "label": "yes", **changes}]}
+    assert jsonschema.Draft202012Validator(SCHEMAS["Labels"]).is_valid(body) == taken
+    if taken:
+        assert len(parse(json.dumps(body).encode(), JSON)) == 1
+    else:
+        with pytest.raises(RequestRefused):
+            parse(json.dumps(body).encode(), JSON)
+
+
+def test_the_api_document_names_the_form_of_lines_and_the_most_labels() -> None:
+    (operation,) = document(http_labels.ROUTES)["paths"]["/labels"].values()
+    assert set(operation["requestBody"]["content"]) == {JSON, NDJSON}
+    assert SCHEMAS["Labels"]["properties"]["labels"]["maxItems"] == LABELS_AT_MOST
 
 
 def test_more_labels_than_are_taken_and_other_media_are_refused() -> None:

@@ -24,7 +24,7 @@ from lockgate.serving.log.archive_status import ArchiveStatus, Kept, read_status
 from lockgate.serving.log.logged_line import columns_file
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.segments import segments
-from lockgate.serving.model.column_values import Flag
+from lockgate.serving.model.column_values import CodedStrings, Flag
 from tests.bundles import contract
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -127,6 +127,46 @@ def test_several_classes_are_a_list_and_a_regression_is_a_number(tmp_path: Path)
     archive(tmp_path)
     assert read(tmp_path)[0]["output_probabilities"] == [0.25, 0.5, 0.25]
     assert read(tmp_path, "other")[0]["output_value"] == 3.5
+
+
+def test_large_requests_of_arrays_and_of_lists_become_the_same_rows(tmp_path: Path) -> None:
+    rows = 40
+    amounts = [None if n == 7 else n / 10 for n in range(rows)]
+    colours = [("red", None, "blue")[n % 3] for n in range(rows)]
+    lists = {"amount": amounts, "age": [41] * rows, "colour": colours, "shape": [None] * rows}
+    arrays = {
+        "amount": np.array(amounts, np.float32),
+        "age": np.full(rows, 41.0),
+        "colour": CodedStrings(np.array([(1, -1, 0)[n % 3] for n in range(rows)], np.int32), ("blue", "red")),
+        "shape": CodedStrings(np.full(rows, -1, np.int32), ()),
+    }
+    log(tmp_path, *(record(n, rows=rows, inputs=each) for n, each in enumerate((lists, arrays))), record(2))
+    archive(tmp_path)
+    found = read(tmp_path)
+    ids = {"time", "prediction_id", "entity"}
+    of_lists, of_arrays = ([{k: v for k, v in row.items() if k not in ids} for row in found[at : at + rows]]
+                           for at in (0, rows))  # fmt: skip
+    assert of_lists == of_arrays
+    assert [row["input_amount"] for row in of_arrays] == amounts
+    assert [row["input_colour"] for row in of_arrays] == colours
+    assert len(found) == 2 * rows + 1
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+def test_large_answers_of_several_classes_or_of_numbers_are_kept(tmp_path: Path, is_described: bool) -> None:
+    rows = 64
+    many = np.linspace(0, 1, 3 * rows, dtype=np.float32).reshape(rows, 3)
+    outputs = {"probabilities": many, "label": ["mid"] * rows}
+    log(tmp_path, record(1, rows=rows, inputs=None, outputs=outputs, contract=contract("toy", TaskKind.MULTICLASS)))
+    values = {"value": np.arange(rows, dtype=np.float32)}
+    other = contract("other", TaskKind.REGRESSION)
+    log(tmp_path, record(1, rows=rows, model="other", inputs=None, outputs=values, contract=other))
+    if not is_described:
+        for model in ("toy", "other"):
+            columns_file(tmp_path / "predictions" / model, "d" * 64).unlink()
+    archive(tmp_path)
+    assert np.array_equal([row["output_probabilities"] for row in read(tmp_path)], many)
+    assert [row["output_value"] for row in read(tmp_path, "other")] == list(range(rows))
 
 
 def test_hashed_columns_have_a_name_of_their_own_and_omitted_ones_none(tmp_path: Path) -> None:

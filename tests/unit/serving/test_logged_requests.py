@@ -15,6 +15,7 @@ from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import Kept
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.segments import segments
+from lockgate.serving.model.column_values import CodedStrings
 from tests.bundles import contract
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -70,6 +71,27 @@ def test_the_newest_requests_of_all_workers_come_first(tmp_path: Path) -> None:
     newest = [float(number) for number in range(23, 0, -1) if number != 12]
     assert amounts(tmp_path) == newest
     assert amounts(tmp_path, 5) == newest[:5]
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_requests_of_arrays_are_repeated_as_their_rows(tmp_path: Path, is_archived: bool) -> None:
+    rows = 40
+    inputs = {
+        "amount": np.array([None if n == 1 else n / 10 for n in range(rows)], np.float32),
+        "age": np.full(rows, 41.0),
+        "colour": CodedStrings(np.array([-1, *[0] * (rows - 1)], np.int32), ("red",)),
+        "shape": ["disc"] * rows,
+    }
+    log(tmp_path, record(1, rows=rows, inputs=inputs))
+    if is_archived:
+        archive(tmp_path)
+    (request,) = recent_requests(tmp_path, TOY, at_most=5)
+    assert request.rows[:3] == (
+        {"amount": 0.0, "age": 41.0, "colour": None, "shape": "disc"},
+        {"amount": None, "age": 41.0, "colour": "red", "shape": "disc"},
+        {"amount": 0.2, "age": 41.0, "colour": "red", "shape": "disc"},
+    )
+    assert request.outputs == {"probability": [0.5] * rows, "label": ["no"] * rows}
 
 
 def test_half_a_line_at_the_end_of_a_killed_workers_segment_is_left_out(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Several processes count as one: nothing is lost or counted twice, whoever starts, ends or is asked."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.errors import ConfigError
+from lockgate.serving.watch import metric_files
 from lockgate.serving.watch.metric_files import MetricFiles, begin_run
 from lockgate.serving.watch.metric_snapshot import Snapshot, decode, merged
 from lockgate.serving.watch.metrics import Metrics
@@ -30,6 +32,7 @@ class Process:
 
     def die(self) -> None:
         """End as kill -9 ends it: the kernel lets go of the lock, nothing is written."""
+        assert self.files.lock is not None
         os.close(self.files.lock)
 
     def requests(self) -> int:
@@ -192,6 +195,42 @@ def test_a_disk_that_does_not_take_it_is_said_once_and_the_own_numbers_are_still
     assert caplog.text.count("cannot be shared") == 1
     new.rmdir()
     one.tick()
+    assert other.requests() == 5
+
+
+def test_a_process_that_starts_while_the_disk_takes_nothing_joins_when_it_does(
+    folder: Path, pair: tuple[Process, Process], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    one, _ = pair
+    with monkeypatch.context() as disk:
+        disk.setattr(metric_files, "_locked", full)
+        late = Process(folder)
+        late.answer(3)
+        late.tick()
+        assert caplog.text.count("cannot be shared") == 1
+        assert late.requests() == 3
+        assert one.requests() == 0
+    late.tick()
+    assert one.requests() == 3
+    late.files.close()
+
+
+def test_ended_processes_that_cannot_be_summed_up_are_no_end_of_sharing(
+    folder: Path, pair: tuple[Process, Process], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = pair
+    for _ in range(4):
+        short = Process(folder)
+        short.answer()
+        short.files.close()
+    run = (folder / "run").read_text()
+    (folder / f"{run}-ended.new").mkdir()  # nothing can be written under this name
+    one.answer()
+    one.tick()
+    assert "cannot be shared" in caplog.text
     assert other.requests() == 5
 
 

@@ -248,6 +248,27 @@ def test_weights_asked_valid_and_seen_and_the_lease_are_shown() -> None:
     assert value(after, "lockgate_arm_weight_valid_ratio", arm="canary") == 0
 
 
+def test_a_weight_that_was_asked_for_is_shown_though_its_bundle_is_not_loaded() -> None:
+    whole = table(Clock())["toy"]
+    alone = make_route("toy", whole.desired, {A: whole.loaded[A]}, {B: "it is gone"}).renewed()
+    found = page(snapshot(Metrics()), {"toy": alone})
+    assert value(found, "lockgate_arm_weight_asked_ratio", arm="champion", digest=A) == 0.75
+    assert value(found, "lockgate_arm_weight_asked_ratio", arm="canary", digest=B) == 0.25
+    assert value(found, "lockgate_arm_weight_valid_ratio", arm="champion") == 1
+
+
+def test_a_part_that_does_not_work_is_shown_by_whichever_process_is_asked() -> None:
+    well, ill = Metrics(), Metrics()
+    well.watch_part("prediction_log", lambda: None)
+    ill.watch_part("prediction_log", lambda: "the disk is full")
+    ill.watch_part("archive", lambda: None)
+    both = merged([snapshot(well), snapshot(ill), snapshot(ill)])
+    assert value(page(both, {}), "lockgate_part_broken_processes", part="prediction_log") == 2
+    assert value(page(both, {}), "lockgate_part_broken_processes", part="archive") == 0
+    assert both.problems == ["the disk is full"]  # once, however many say it
+    assert snapshot(ill).ended().problems == []
+
+
 @pytest.mark.parametrize(
     ("task", "output", "names"),
     [

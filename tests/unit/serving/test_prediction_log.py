@@ -1,5 +1,6 @@
 """The prediction log: whole lines, bounded memory, and serving goes on when the disk is full."""
 
+import base64
 import json
 import logging
 import os
@@ -10,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from lockgate.core.contract import LogPolicy
 from lockgate.serving.log.keyed_hash import KeyedHash
-from lockgate.serving.log.logged_line import LoggedColumns, read_columns, read_line
+from lockgate.serving.log.logged_line import LoggedColumns, LoggedLine, read_columns, read_line
+from lockgate.serving.log.packed_columns import PackedColumn, listed, packed
 from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.log.record import LineEncoder
+from lockgate.serving.log.segments import lines as log_lines
 from lockgate.serving.log.segments import segments, taken
 from lockgate.serving.model.column_values import CodedStrings, Flag
 from tests.bundles import contract
@@ -370,10 +375,126 @@ def test_a_large_request_is_written_in_pieces_that_make_the_same_line(tmp_path: 
         "shape": ["disc"] * rows,
     }
     (line,) = written(tmp_path, record(rows=rows, inputs=inputs, policy=LogPolicy(hashed=("shape",))))
-    assert line["inputs"]["amount"] == line["inputs"]["age"] == [float(i) for i in range(rows)]
-    assert line["inputs"]["colour"] == ["red", "blue"] * (rows // 2)
-    assert len(line["hashed"]["shape"]) == len(line["outputs"]["label"]) == len(line["outputs"]["probability"]) == rows
+    assert line["inputs"]["amount"] == [float(i) for i in range(rows)]
+    assert len(line["hashed"]["shape"]) == len(line["outputs"]["label"]) == rows
     assert line["flags"] == [{"flag": "out_of_range", "column": "amount", "rows": [0]}]
+    (read,) = read_back(tmp_path)
+    assert read.inputs is not None
+    assert listed(read.inputs["age"]) == listed(read.inputs["amount"])
+    assert listed(read.inputs["colour"]) == ["red", "blue"] * (rows // 2)
+    assert listed(read.outputs["probability"]) == [0.25] * rows
+
+
+def read_back(folder: Path) -> list[LoggedLine]:
+    read = [read_line(line) for path in segments(folder / "predictions" / "toy") for line in log_lines(path)]
+    assert None not in read
+    return [line for line in read if line is not None]
+
+
+def test_arrays_of_a_large_request_take_few_bytes_and_read_as_they_would_from_a_text(tmp_path: Path) -> None:
+    rows = 33
+    odd = np.arange(rows) / 10
+    odd[3] = np.nan
+    inputs = {
+        "amount": odd.astype(np.float32),
+        "age": np.array([41, None] * 16 + [7], np.float64),
+        "colour": CodedStrings(np.array([1, -1, 2] * 11, np.int32), ("nobody's", "red", "é")),
+        "shape": CodedStrings(np.full(rows, -1, np.int32), ("nobody's",)),
+    }
+    (line,) = written(tmp_path, record(rows=rows, inputs=inputs, policy=LogPolicy()))
+    (read,) = read_back(tmp_path)
+    assert read.inputs is not None
+    assert {name: column["dtype"] for name, column in line["inputs"].items()} == {
+        "amount": "<f4", "age": "<f8", "colour": "|i1", "shape": "|i1",
+    }  # fmt: skip
+    assert line["inputs"]["colour"]["values"] == ["red", "é"]  # what no row holds was not asked about
+    assert {name: listed(column) for name, column in read.inputs.items()} == {
+        "amount": [None if n == 3 else round(n / 10, 1) for n in range(rows)],
+        "age": [41, None] * 16 + [7],
+        "colour": ["red", None, "é"] * 11,
+        "shape": [None] * rows,
+    }
+
+
+def test_nothing_that_the_policy_hides_is_in_a_packed_line(tmp_path: Path) -> None:
+    rows = 40
+    secret = CodedStrings(np.zeros(rows, np.int32), ("S3CRET",))
+    inputs = {"colour": secret, "age": np.full(rows, 41.5, np.float32), "amount": np.full(rows, 2.5, np.float32)}
+    inputs["passport"] = secret
+    (line,) = written(tmp_path, record(rows=rows, inputs=inputs, policy=HIDING))
+    assert list(line["inputs"]) == ["amount"]
+    assert line["omitted"] == ["age"]
+    assert len(set(line["hashed"]["colour"])) == 1
+    (segment,) = segments(tmp_path / "predictions" / "toy")
+    assert b"S3CRET" not in segment.read_bytes()
+    assert base64.b64encode(np.full(3, 41.5, "<f4").tobytes()) not in segment.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([1.0, -3.0], np.float32), "|i1"),
+        (np.array([1.0, 300.0]), "<i2"),
+        (np.array([1.0, 40_000.0], np.float32), "<f4"),
+        (np.array([1.0, 0.5], np.float32), "<f4"),
+        (np.array([0.0, -0.0], np.float32), "<f4"),
+        (np.array([1.0, np.nan], np.float32), "<f4"),
+        (np.array([np.nan, 1.0]), "<f8"),
+        (np.array([1.0, 1e300]), "<f8"),
+        (np.array([0.1, 1.0]), "<f8"),
+        (np.array([1, 2**40]), "<i8"),
+        (np.array([1, 2**63], np.uint64), "<u8"),
+        (np.array([2**63, 1], np.uint64), "<u8"),
+        (np.array([-5, 7], np.int64), "|i1"),
+        (np.array([200, 1], np.uint8), "|u1"),
+        (np.array([0.5, 2.0], np.float16), "<f2"),
+        (np.array([0.5, 2.0], ">f4"), "<f4"),
+        (np.array([[0.5, 2.0], [1.0, 0.0]], np.float32)[:, ::-1], "<f4"),
+        (np.array([], np.float32), "<f4"),
+        (np.arange(100_000, dtype=np.float32) / 3, "<f4"),
+    ],
+)
+def test_a_packed_array_is_the_same_bit_by_bit_in_the_fewest_bytes(array: np.ndarray, dtype: str) -> None:
+    with np.errstate(all="ignore"):
+        text = b"".join(packed(array))
+    read = msgspec.json.decode(text, type=PackedColumn)
+    assert (read.dtype, len(read), read.is_sound) == (dtype, len(array), True)
+    assert read.array().astype(array.dtype).tobytes() == array.tobytes()
+    assert read.array().shape == array.shape
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"dtype": "<f4", "base64": "AAAA"},  # three bytes
+        {"dtype": "|O8", "base64": ""},
+        {"dtype": "<f4", "base64": "?"},
+        {"dtype": "<f4", "base64": "AACAPw==", "width": 0},
+        {"dtype": "<f4", "base64": "AACAPw==", "width": -1},
+        {"dtype": "|i1", "base64": "Ag==", "values": ["a", "b"]},
+        {"dtype": "|i1", "base64": "/g==", "values": ["a", "b"]},
+        {"dtype": "<f4", "base64": "AACAPw==", "values": ["a", "b"]},
+        {"dtype": "<f4", "base64": "AACAPwAAgD8="},  # two rows
+    ],
+)
+def test_a_line_with_a_packed_column_that_is_not_whole_is_none(tmp_path: Path, broken: dict[str, Any]) -> None:
+    (line,) = written(tmp_path, record(inputs={"amount": [1.0]}, policy=LogPolicy()))
+    good = {"dtype": "<f4", "base64": "AACAPw=="}
+    assert read_line(json.dumps(line | {"inputs": {"amount": good}}).encode()) is not None
+    assert read_line(json.dumps(line | {"inputs": {"amount": broken}}).encode()) is None
+
+
+def test_a_long_column_is_packed_in_pieces_between_which_others_may_have_the_interpreter(tmp_path: Path) -> None:
+    breaths: list[None] = []
+    lines_of = LineEncoder(KeyedHash(tmp_path / "key"), lambda: breaths.append(None))
+    column = np.arange(100_000) / 3
+    pieces = lines_of.encode(record(rows=100_000, inputs={"amount": column}))
+    assert max(map(len, pieces[:-3])) < 1 << 20
+    assert len(breaths) > 8
+    read = read_line(b"".join(pieces))
+    assert read is not None
+    assert read.inputs is not None
+    assert listed(read.inputs["amount"]) == column.tolist()
 
 
 def test_the_types_of_a_bundles_columns_are_kept_beside_its_lines(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_file_of_the_version_before_is_still_read(tmp_path: Path) -> None:
 
 def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     file = RoutingFile(tmp_path, "staging")
-    file.path.write_text('{"schema_version": 3, "environment": "staging", "models": {}}')
+    file.path.write_text('{"schema_version": 3, "environment": "staging", "models": {}, "what it has more": 1}')
     with pytest.raises(IntegrityError, match="schema_version is 3; this server reads 1 and 2"):
         file.load()
 
@@ -57,6 +57,14 @@ def test_a_routing_that_breaks_a_rule_is_never_served(tmp_path: Path) -> None:
     file.save(WANTED)
     file.path.write_text(file.path.read_text().replace("0.07", "1.07"))
     with pytest.raises(IntegrityError, match=r"model 'toy': challengers\[0\]\.weight is 1\.07"):
+        file.load()
+
+
+def test_a_model_of_an_impossible_name_is_never_served(tmp_path: Path) -> None:
+    file = RoutingFile(tmp_path, "staging")
+    file.save(WANTED)
+    file.path.write_text(file.path.read_text().replace('"toy"', '"../toy"'))
+    with pytest.raises(IntegrityError, match=r"model '\.\./toy': that is no model name"):
         file.load()
 
 

@@ -71,7 +71,7 @@ def route(task: TaskKind = TaskKind.BINARY) -> Route:
 
 
 def shown(metrics: Metrics, table: dict[str, Route], **more: Any) -> Reader:
-    facts: dict[str, Any] = {"environment": "staging", "problems": [], "warnings": [], "wrong": {}, "now": 2e9} | more
+    facts: dict[str, Any] = {"environment": "staging", "problems": [], "wrong": {}, "now": 2e9} | more
     return Reader(page(Shown(table=table, snapshot=decode(metrics.snapshot()), **facts)))
 
 
@@ -89,9 +89,19 @@ def test_it_says_what_is_served_to_whom_and_how_fast() -> None:
 
 
 def test_a_trouble_that_turns_nobody_away_is_said_too() -> None:
-    found = shown(Metrics(), {"toy": route()}, warnings=["the prediction log cannot be written"])
-    assert "the prediction log cannot be written" in found.text
+    problems: list[str | None] = ["the prediction log <cannot> be written"]
+    metrics = Metrics()
+    metrics.watch_part("prediction_log", lambda: problems[0])
+    found = shown(metrics, {"toy": route()})
+    assert "the prediction log <cannot> be written" in found.text
     assert "not ready" not in found.text
+    problems[0] = None
+    assert "cannot" not in shown(metrics, {"toy": route()}).text
+
+
+def test_the_share_that_was_asked_for_is_not_what_a_missing_bundle_leaves_of_it() -> None:
+    alone = make_route("toy", route().desired, {A: route().loaded[A]}, {B: "it is gone"}).renewed()
+    assert re.search(r"champion .{0,80}75\.0% .{0,20}100\.0%", shown(Metrics(), {"toy": alone}).text)
 
 
 def test_it_refers_to_nothing_outside_the_server() -> None:
@@ -123,7 +133,7 @@ def test_scores_of_every_kind_of_model_are_drawn(task: TaskKind) -> None:
     }
     metrics = Metrics()
     metrics.answered("toy", "champion", 1, (), 99.0, outputs[task])
-    text = page(Shown(environment="x", problems=[], warnings=[], table={"toy": route(task)}, wrong={}, now=0.0,
+    text = page(Shown(environment="x", problems=[], table={"toy": route(task)}, wrong={}, now=0.0,
                       snapshot=decode(metrics.snapshot())))  # fmt: skip
     assert text.count("<svg") == 2
     assert "over 10 s" in Reader(text).text

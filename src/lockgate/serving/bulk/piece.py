@@ -45,7 +45,7 @@ class Scorer:
         """
         self._model = load(bundle)
         self._contract = bundle.contract
-        self._keep = tuple(keep)
+        self._keep = tuple(dict.fromkeys(keep))
         self._flags = flags
         self._order = row_order(bundle.onnx, self._model.encoder.width)
 

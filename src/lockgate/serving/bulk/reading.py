@@ -70,7 +70,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as broken:
-        words = str(broken).partition(". Detail:")[0]
+        words = str(broken).partition(". Detail:")[0].strip()
         raise BadInput(f"{path} cannot be read: {words}; write it again, or give another file") from broken
 
 
@@ -86,14 +86,14 @@ def check_columns(source: Source, path: Path, contract: ModelContract, kept: Seq
             raise BadInput(f"{path} has column {name!r} {names.count(name)} times; rename all but one", column=name)
     for name in kept:
         if name not in names:
-            raise BadInput(f"{path} has no column {name!r} to keep; it has {', '.join(names)}", column=name)
+            raise BadInput(f"{path} has no column {name!r} to keep; it has {', '.join(names) or 'none'}", column=name)
     there = [column for column in contract.inputs if column.name in names]
     lacking = [column.name for column in contract.inputs if column.name not in names]
     if lacking and (contract.requests.missing_column is Policy.REFUSE or not there):
         raise BadInput(
             f"{path} has no column {lacking[0]!r}, which model {contract.model!r} takes"
             + (f" (nor {', '.join(lacking[1:])})" if lacking[1:] else "")
-            + f"; it has {', '.join(names)}. Prepare the rows as for training, or add the column with nulls",
+            + f"; it has {', '.join(names) or 'none'}. Prepare the rows as for training, or add the column with nulls",
             column=lacking[0],
         )
     for column in there:

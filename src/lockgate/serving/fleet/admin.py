@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-import msgspec
-
-from lockgate.core.ids import is_model_name
 from lockgate.serving.fleet.routing import FleetRouting
 from lockgate.serving.http import admin as http_admin
 from lockgate.serving.http.app import App
 from lockgate.serving.http.handling import Handler, Request, Response, json_response
 from lockgate.serving.options import ServerOptions
-from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.service import Service
 from lockgate.serving.tokens import check_bearer
 from lockgate.serving.watch.metrics import Metrics
-
-
-class _Renewal(msgspec.Struct, forbid_unknown_fields=True):
-    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +55,12 @@ class FleetAdmin:
     async def put_routing(self, service: Service, request: Request) -> Response:
         """Put a model's routing in place on every worker and return what they really serve."""
         del service
-        model = request.params["model"]
-        if not is_model_name(model):
-            raise refuse(Reason.MALFORMED, f"{model!r} is no model name: 2 to 48 of a-z, 0-9 and '-', a letter first")
-        return json_response(await self._routing.put(model, http_admin.parse_routing(request.json())))
+        return json_response(await self._routing.put(*http_admin.asked_routing(request)))
 
     async def renew_lease(self, service: Service, request: Request) -> Response:
         """Renew the lease of a model on every worker and return what they really serve."""
         del service
-        try:
-            sequence = msgspec.convert(request.json(), _Renewal).sequence
-        except msgspec.ValidationError as wrong:
-            raise refuse(Reason.MALFORMED, f"lease: {wrong}; it is {{sequence}}") from wrong
-        return json_response(await self._routing.renew(request.params["model"], sequence))
+        return json_response(await self._routing.renew(*http_admin.asked_renewal(request)))
 
 
 def fleet_admin_app(service: FleetService, routing: FleetRouting, token: bytes) -> App:

@@ -70,8 +70,9 @@ class Member:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                # the number is for whoever lists processes; the worker learns it from its first message
-                [sys.executable, "-m", "lockgate.serving.fleet.worker", str(theirs.fileno()), str(self.number)],
+                # -P: nothing that lies in the folder the server was started in is taken for a module;
+                # the number is for whoever lists processes, the worker learns it from its first message
+                [sys.executable, "-P", "-m", "lockgate.serving.fleet.worker", str(theirs.fileno()), str(self.number)],
                 pass_fds=(theirs.fileno(), *listeners),
                 stdin=subprocess.DEVNULL,
             )

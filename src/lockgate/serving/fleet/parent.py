@@ -5,7 +5,7 @@
       ├── worker 2   its socket ─┼─ one port: the kernel spreads new connections between them
       └── ...        its socket ─┘
 
-See `fleet_routing` for how all change as one, and `fleet_supervision` for what happens when a worker ends.
+See `routing` for how all change as one, and `supervision` for what happens when a worker ends.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from lockgate.serving.net.port import Port
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.service import Service
 from lockgate.serving.tokens import read_token
+from lockgate.serving.watch.memory_bound import bound_memory
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.process_usage import resident_bytes
 from lockgate.serving.watch.watching import watch_archive, watching
@@ -229,9 +230,12 @@ def say_ready(options: ServerOptions, data: socket.socket, admin: socket.socket)
 async def guard_memory(options: ServerOptions, end: End) -> None:
     """Ask for the end, with code 1, once this process uses more memory than it may.
 
-    Some time before the end it is not ready already (`Health`), so that whoever asks sends callers elsewhere first.
+    What would take it far beyond that at once is refused by the system instead, see `bound_memory`. Some time before
+    the end it is not ready already (`Health`), so that whoever asks sends callers elsewhere first.
     """
     limit = options.max_memory_mb * 1_000_000
+    if limit:
+        bound_memory(limit)
     while limit:
         used = resident_bytes()
         if used > limit:

@@ -24,7 +24,7 @@ from lockgate.serving.fleet import messages
 from lockgate.serving.fleet.member import WorkerGone
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.routing.control import Keeper
-from lockgate.serving.routing.desired import Desired
+from lockgate.serving.routing.desired import Desired, check_lease
 from lockgate.serving.routing.loading import LOAD_TIMEOUT_S
 from lockgate.serving.routing.state import decode_desired, encode_desired
 
@@ -140,13 +140,7 @@ class FleetRouting:
             LedgerConflict: Another sequence is served.
         """
         desired = self._find(model)
-        if sequence != desired.sequence:
-            raise LedgerConflict(
-                f"model {model!r} is at sequence {desired.sequence}, not {sequence}; its lease is not renewed, "
-                "read the ledger again",
-                asked=sequence,
-                served=desired.sequence,
-            )
+        check_lease(model, sequence, desired.sequence)
         until = self._clock() + desired.lease_s
         lease = messages.Lease(model=model, sequence=sequence, until=until)
         answers = await _all(self._running(), lease, ANSWER_S)

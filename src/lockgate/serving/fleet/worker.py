@@ -17,8 +17,9 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
 
@@ -32,6 +33,7 @@ from lockgate.serving.net.port import Port
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.routing.account import account
 from lockgate.serving.routing.control import Prepared
+from lockgate.serving.routing.desired import check_lease
 from lockgate.serving.routing.state import decode_desired, encode_desired, read_routing
 from lockgate.serving.service import Service
 from lockgate.serving.watch.watching import watching
@@ -95,14 +97,7 @@ class Worker:
 
     def _lease(self, model: str, sequence: int, until: float) -> object:
         route = self._service.router.find(model)
-        served = route.desired.sequence
-        if sequence != served:
-            raise LedgerConflict(
-                f"model {model!r} is at sequence {served}, not {sequence}; its lease is not renewed, "
-                "read the ledger again",
-                asked=sequence,
-                served=served,
-            )
+        check_lease(model, sequence, route.desired.sequence)
         if route.desired.leased:
             route = replace(route, lease_until=until)  # not `renewed`: the same end in every worker
             self._service.router.publish(route)
@@ -198,9 +193,7 @@ async def _answer(channel: Channel[messages.ToWorker], worker: Worker, message: 
 
 async def _say_alive(channel: Channel[messages.ToWorker], options: ServerOptions) -> None:
     """Say once a second that the event loop turns; when it does not for too long, the process ends itself."""
-    path = messages.trace_file(options)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as traces:
+    with _traces(options) as traces:
         faulthandler.register(messages.SAY_WHERE, file=traces)
         try:
             while True:
@@ -215,5 +208,21 @@ async def _say_alive(channel: Channel[messages.ToWorker], options: ServerOptions
             faulthandler.unregister(messages.SAY_WHERE)
 
 
+@contextlib.contextmanager
+def _traces(options: ServerOptions) -> Iterator[TextIO]:
+    """Open what this process writes down where it hangs: a file of its own, stderr where the disk takes none."""
+    path = messages.trace_file(options)
+    with contextlib.ExitStack() as opened:
+        traces = sys.stderr
+        try:
+            path.parent.mkdir(exist_ok=True)
+            traces = opened.enter_context(path.open("w"))
+        except OSError as broken:  # no reason not to serve
+            logger.warning("where this worker hangs, should it, will be said on stderr: %s", broken)
+        yield traces
+
+
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("a worker is started by its server alone: lockgate serve --workers N")
     sys.exit(run_loop(lambda: _serve(int(sys.argv[1]))))

@@ -68,16 +68,33 @@ async def model_routing(service: Service, request: Request) -> Response:
 
 async def put_routing(service: Service, request: Request) -> Response:
     """Put a model's routing in place and return what is really served."""
-    model = request.params["model"]
-    if not is_model_name(model):
-        raise refuse(Reason.MALFORMED, f"{model!r} is no model name: 2 to 48 of a-z, 0-9 and '-', a letter first")
-    return json_response(account(await service.control.put(model, parse_routing(request.json()))))
+    return json_response(account(await service.control.put(*asked_routing(request))))
 
 
 async def renew_lease(service: Service, request: Request) -> Response:
     """Renew the lease of a model's challengers and shadows and return what is really served."""
-    renewal = _read("lease", request.json(), _Renewal)
-    return json_response(account(await service.control.renew(request.params["model"], renewal.sequence)))
+    return json_response(account(await service.control.renew(*asked_renewal(request))))
+
+
+def asked_routing(request: Request) -> tuple[str, Desired]:
+    """Return the model and the desired routing that a request asks for.
+
+    Raises:
+        RequestRefused: The path names no possible model, or the body is not of the form.
+    """
+    model = request.params["model"]
+    if not is_model_name(model):
+        raise refuse(Reason.MALFORMED, f"{model!r} is no model name: 2 to 48 of a-z, 0-9 and '-', a letter first")
+    return model, parse_routing(request.json())
+
+
+def asked_renewal(request: Request) -> tuple[str, int]:
+    """Return the model and the sequence whose lease a request renews.
+
+    Raises:
+        RequestRefused: The body is not of the form.
+    """
+    return request.params["model"], _read("lease", request.json(), _Renewal).sequence
 
 
 def parse_routing(body: object) -> Desired:

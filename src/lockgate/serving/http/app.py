@@ -28,6 +28,7 @@ from lockgate.serving.http.handling import (
 )
 from lockgate.serving.http.read_deadline import ReadDeadline
 from lockgate.serving.model.bundle import UnknownBundle
+from lockgate.serving.model.fence import ModelFailed
 from lockgate.serving.options import Limits
 from lockgate.serving.protocols import invocations, labels, v2
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
@@ -92,6 +93,7 @@ class App:
         """
         self.responses: Counter[int] = Counter()
         self.in_flight = 0
+        self._unanswered = 0
         self.direct: DirectInfer | None = None
         self._service = service
         self._dispatch = Dispatch(routes)
@@ -130,7 +132,7 @@ class App:
         self.responses[response.status] += 1
         headers = [(b"content-type", response.content_type), (b"content-length", b"%d" % len(body)), *response.headers]
         if self._access_log is not None:
-            self._note(self._access_log, scope, request, response)
+            self.note(scope, request, response)
         return {"type": "http.response.start", "status": response.status, "headers": headers}, body
 
     async def _answer(self, scope: Scope, request: Request, receive: Receive) -> Response:
@@ -196,14 +198,27 @@ class App:
             return error_response(status, error.message)
         request_id = caller_request_id(asked) or os.urandom(8).hex()
         self._service.metrics.failed(f"{scope['method']} failed: {type(error).__name__}, request {request_id}")
+        said = ((REQUEST_ID, request_id.encode()),)
+        if isinstance(error, ModelFailed):
+            return self._without_answer(error, said)
         logger.error(
             "%s %s failed, request %s", scope["method"], scope["path"], request_id, exc_info=error,
             extra={"request_id": request_id},
         )  # fmt: skip
-        said = ((REQUEST_ID, request_id.encode()),)
         if isinstance(error, OSError):
             return error_response(503, f"the server could not keep its state: {error.strerror}", (*said, *_RETRY_AFTER))
         return error_response(500, f"the server failed to answer; its log says why, under {request_id}", said)
+
+    def _without_answer(self, error: ModelFailed, said: Headers) -> Response:
+        """Return what is told of a model that has no answer: another server may have one, and this one after a while.
+
+        Said in the log at the first, second, fourth, ... such request: while a model rests, they are many.
+        """
+        self._unanswered += 1
+        count = self._unanswered
+        if count & (count - 1) == 0:
+            logger.error("requests without an answer, %d by now: %s", count, error.message)
+        return error_response(503, f"the model has no answer: {error.message}", (*said, *_RETRY_AFTER))
 
     def _refusal(self, error: RequestRefused, scope: Scope) -> Response:
         extra = _MORE_OF_REASON.get(error.reason, ())
@@ -218,9 +233,17 @@ class App:
         methods = self._dispatch.allowed(path).split(", ")
         return ", ".join(sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})).encode()
 
-    def _note(self, access_log: AccessLog, scope: Scope, request: Request, response: Response) -> None:
+    @property
+    def notes(self) -> bool:
+        """Whether there is an access log."""
+        return self._access_log is not None
+
+    def note(self, scope: Scope, request: Request, response: Response) -> None:
+        """Note an answer in the access log, if there is one."""
+        if self._access_log is None:
+            return
         seconds = time.perf_counter() - request.started
-        access_log.note(
+        self._access_log.note(
             Entry(
                 time.time(),
                 scope["method"],

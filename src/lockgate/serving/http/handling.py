@@ -29,7 +29,7 @@ _CHARSET: Final = re.compile(rb"""charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECA
 _PRINTABLE: Final = re.compile(rb"[!-~]+(?: [!-~]+)*")
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace, parent, flags; later versions may add more
 _TRACE: Final = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{1,128})?"
+    rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{1,128})?"
 )
 REMEMBERED_PATHS: Final = 1024
 REMEMBERED_LENGTH: Final = 256
@@ -143,8 +143,16 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     except orjson.JSONDecodeError as broken:
         if b"NaN" in body or b"Infinity" in body:
             with contextlib.suppress(ValueError, RecursionError):
-                return json.loads(body.decode(), parse_constant=_CONSTANTS.__getitem__)
+                found = json.loads(body.decode(), parse_constant=_CONSTANTS.__getitem__, parse_int=_whole)
+                json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text: ValueError
+                return found
         raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
+
+
+def _whole(text: str) -> int | float:
+    """Return an integer as orjson does: a float beyond 64 bits."""
+    number = int(text)
+    return number if -(2**63) <= number < 2**64 else float(text)
 
 
 _CONSTANTS: Final = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}

@@ -38,7 +38,6 @@ class Shown:
     Attributes:
         environment: `sandbox`, `staging`, `production`.
         problems: Why the server is not ready.
-        warnings: What is wrong beside that.
         table: What is routed.
         wrong: Why a bundle's last self-probe did not hold, by digest.
         snapshot: What all processes counted.
@@ -47,7 +46,6 @@ class Shown:
 
     environment: str
     problems: Sequence[str]
-    warnings: Sequence[str]
     table: Mapping[str, ModelRoute]
     wrong: Mapping[Digest, str]
     snapshot: Snapshot
@@ -61,11 +59,10 @@ async def status(service: Service, request: Request) -> Response:
     async def make() -> bytes:
         own, share = service.metrics.snapshot(), service.metrics.share
         problems, table, wrong = service.problems(), service.router.table, service.health.self_probe.wrong
-        warnings = () if service.log.problem is None else (service.log.problem,)
 
         def whole() -> bytes:
             shown = Shown(
-                environment=service.options.environment, problems=problems, warnings=warnings, table=table, wrong=wrong,
+                environment=service.options.environment, problems=problems, table=table, wrong=wrong,
                 snapshot=merged([decode(own), *share(own)]), now=time.time(),
             )  # fmt: skip
             return page(shown).encode()
@@ -94,7 +91,7 @@ _NOTHING: Final = "<section><p>No model is routed here yet.</p></section>"
 
 def _head(shown: Shown, counted: Mapping[str, Labelled]) -> str:
     ready = '<b class="badge bad">not ready</b>' if shown.problems else '<b class="badge good">ready</b>'
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in (*shown.problems, *shown.warnings))
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in (*shown.problems, *shown.snapshot.problems))
     started = _sum(counted, "process_start_time_seconds")
     memory = _sum(counted, "process_resident_memory_bytes") / 1e6
     facts = f"version {escape(__version__)} · up {_duration(shown.now - started)} · {memory:.0f} MB"
@@ -106,10 +103,10 @@ def _head(shown: Shown, counted: Mapping[str, Labelled]) -> str:
 
 def _model(name: str, route: ModelRoute, shown: Shown) -> str:
     arms = {(arm.arm, arm.kind): arm for arm in shown.snapshot.arms if arm.model == name}
-    share, valid = seen(shown.snapshot.arms), route.weights()
+    share, asked, valid = seen(shown.snapshot.arms), route.desired.arm_weights, route.weights()
     rows = []
     for each in route.arms:
-        shares = map(_share, (each.weight, valid[each.name], share.get((name, each.name))))
+        shares = map(_share, (asked[each.name], valid[each.name], share.get((name, each.name))))
         who = _who(each.name, each.model.digest, shown.wrong)
         rows.append(_row(who, shares, arms.get((each.name, "live")), route))
     active = {each.name for each in route.active_shadows()}

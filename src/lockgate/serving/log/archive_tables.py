@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.serving.log.archive_journal import temporary
 from lockgate.serving.log.logged_line import Kind, LoggedColumns, LoggedLine, read_columns, read_line
+from lockgate.serving.log.packed_columns import LoggedValues, PackedColumn, listed
 from lockgate.serving.log.segments import lines
 
 logger = logging.getLogger(__name__)
@@ -132,7 +134,8 @@ def _guessed(segment: Path, digest: str) -> LoggedColumns:
     return LoggedColumns(inputs, outputs, tuple(sorted(hashed)), tuple(sorted(omitted)))
 
 
-def _wider(kind: Kind | None, values: list[Any]) -> Kind:
+def _wider(kind: Kind | None, column: LoggedValues) -> Kind:
+    values = listed(column)
     if kind == "string" or any(isinstance(value, str) for value in values):
         return "string"
     return "numbers" if kind == "numbers" or any(isinstance(value, list) for value in values) else "number"
@@ -161,57 +164,101 @@ class _Table:
         ]
         hidden = msgspec.json.encode(sorted((*columns.hashed, *columns.omitted)))
         self._schema = pa.schema(fields, metadata={HIDDEN: hidden})
-        self._values: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._values = {field.name: _Values(field.type) for field in self._schema}
+        self._rows = 0
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, read: LoggedLine) -> None:
         rows, values = read.rows, self._values
+        self._rows += rows
         flags: list[list[str]] = [[] for _ in range(rows)]
         for flag in read.flags:
             for row in flag.rows:
                 if row < rows:
                     flags[row].append(f"{flag.flag}:{flag.column}")
-        values["row"] += range(rows)
-        values["flags"] += flags
-        values["has_inputs"] += [read.inputs is not None] * rows
+        values["row"].add(list(range(rows)))
+        values["flags"].add(flags)
+        values["has_inputs"].add([read.inputs is not None] * rows)
         for name in _COPIED:
-            values[name] += [getattr(read, name)] * rows
+            values[name].add([getattr(read, name)] * rows)
+        hashed: Mapping[str, LoggedValues] = dict(read.hashed or {})
         for prefix, types, columns in (
             ("input_", self._columns.inputs, read.inputs or {}),
             ("output_", self._columns.outputs, read.outputs),
-            ("hashed_", dict.fromkeys(self._columns.hashed, "string"), read.hashed or {}),
+            ("hashed_", dict.fromkeys(self._columns.hashed, "string"), hashed),
         ):
             for name, kind in types.items():
                 given = columns.get(name)
-                values[f"{prefix}{name}"] += [None] * rows if given is None else _typed(kind, given)
-        if len(values["row"]) >= GROUP_ROWS:
+                values[f"{prefix}{name}"].add([None] * rows if given is None else _typed(kind, given))
+        if self._rows >= GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        table = pa.table(
-            [pa.array(self._values[field.name], field.type) for field in self._schema], schema=self._schema
-        )
+        table = pa.table([self._values[name].take() for name in self._schema.names], schema=self._schema)
         if self._writer is None:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(temporary(self._target), self._schema, compression="zstd")
         self._writer.write_table(table, row_group_size=max(1, len(table)))  # a request lies in one group
-        for values in self._values.values():
-            values.clear()
+        self._rows = 0
 
     def close(self) -> None:
-        if self._values["row"]:
+        if self._rows:
             self._flush()
         if self._writer is not None:
             self._writer.close()
 
 
+class _Values:
+    """The values of one column: those of small requests in a list, those of large ones in arrays of their own."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._arrays: list[pa.Array] = []
+        self._listed: list[Any] = []
+
+    def add(self, values: list[Any] | pa.Array) -> None:
+        if isinstance(values, list):
+            self._listed += values
+        else:
+            self._close_list()
+            self._arrays.append(values.cast(self._kind))
+
+    def take(self) -> pa.ChunkedArray:
+        """Return all of them; none are left."""
+        self._close_list()
+        arrays, self._arrays = self._arrays, []
+        return pa.chunked_array(arrays, self._kind)
+
+    def _close_list(self) -> None:
+        if self._listed:
+            self._arrays.append(pa.array(self._listed, self._kind))
+            self._listed = []
+
+
 _COPIED: Final = tuple(name for name in _FACTS if name not in {"row", "flags", "has_inputs"})
 
 
-def _typed(kind: str, values: list[Any]) -> list[Any]:
+def _typed(kind: str, column: LoggedValues) -> list[Any] | pa.Array:
     """Return values as the column's type takes them; what it cannot hold is null."""
+    if isinstance(column, PackedColumn):
+        array = _array(kind, column)
+        if array is not None:
+            return array
+    values = listed(column)
     if kind == "number":
         return [float(value) if isinstance(value, int | float) else None for value in values]
     if kind == "string":
         return [value if value is None or isinstance(value, str) else str(value) for value in values]
     return [value if isinstance(value, list) else None for value in values]
+
+
+def _array(kind: str, column: PackedColumn) -> pa.Array | None:
+    """Return a packed column of its kind without a look at each value; None where there is no such way."""
+    packed = column.array()
+    if kind == "string" and column.values is not None:
+        codes = pa.array(packed, mask=packed < 0)
+        return pa.DictionaryArray.from_arrays(codes, pa.array(column.values, pa.string())).dictionary_decode()
+    if kind == "number" and column.values is None and packed.ndim == 1:
+        whole = packed.dtype.kind != "f"
+        return pa.array(packed.astype(np.float64)) if whole else pa.array(column.tolist(), pa.float64())
+    return None

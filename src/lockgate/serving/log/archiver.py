@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 INTERVAL_S: Final = 60.0
 IDLE_S: Final = 3600.0  # what is too old goes also when nothing comes
 STOP_S: Final = 5.0
+# -P: nothing that lies in the folder the server was started in is taken for a module
+PROGRAM: Final = (sys.executable, "-P", "-m", "lockgate.serving.log.archive")
 RUN_S: Final = 3600.0  # ours: far beyond what a day's log takes; a run that hangs must not stand for all others
 
 
@@ -37,7 +39,7 @@ class Archiver:
         kept: Kept,
         *,
         interval_s: float = INTERVAL_S,
-        program: Sequence[str] = (sys.executable, "-m", "lockgate.serving.log.archive"),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         """Say what is archived; nothing runs before `start`.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -26,13 +26,18 @@ from lockgate.serving.refusals import Reason, refuse
 QUEUE_BYTES = 8 << 20  # of lines that wait for the disk
 SEGMENT_BYTES = 16 << 20
 SEGMENT_AGE_S = 60.0  # ours: what the join waits for at most
-ID_LENGTH = 128
-LABEL_LENGTH = 256
+LABELS_AT_MOST: Final = 10_000  # of one request
+ID_LENGTH: Final = 128
+LABEL_LENGTH: Final = 256
+LARGEST_WHOLE: Final = 2**53  # what a double holds exactly
+LARGEST_ROW: Final = 2**31 - 1
+FIRST_YEAR: Final = 1970
+LAST_YEAR: Final = 9998  # a year later in UTC, whatever the zone, is still a time that can be written
 
 Value: TypeAlias = (
     Annotated[str, msgspec.Meta(min_length=1, max_length=LABEL_LENGTH)]
     | bool
-    | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]  # what a double holds exactly
+    | Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
     | float
 )
 """A label: the class's name, a truth value, or a number."""
@@ -50,7 +55,7 @@ class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     prediction_id: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
     label: Value
-    row: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    row: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_ROW)] = 0
     time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 

@@ -22,6 +22,7 @@ class Lane:
         self._folder, self._worker, self._opener = folder, worker, opener
         self._segment: Segment | None = None
         self._opened = 0
+        self._began = 0.0  # of the open segment; the wall clock may jump
         self._described: set[str] = set()
         self._contracts: dict[str, ModelContract] = {}  # of bundles that are not described yet
         self._pieces: list[bytes] = []
@@ -46,6 +47,7 @@ class Lane:
             return 0, 0
         if self._segment is None:
             self._opened += 1
+            self._began = time.monotonic()
             self._segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
         for digest in tuple(self._contracts):
             self._describe(Digest(digest))
@@ -67,7 +69,7 @@ class Lane:
     def close_if(self, size: int, age_s: float) -> None:
         """Close a segment that has grown to a size or an age."""
         segment = self._segment
-        if segment is not None and (segment.size >= size or time.time() - segment.opened >= age_s):
+        if segment is not None and (segment.size >= size or time.monotonic() - self._began >= age_s):
             self.close()
 
     def close(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from lockgate.core.contract import ColumnType, ModelContract, TaskKind
 from lockgate.core.wire import OUTPUT
+from lockgate.serving.log.packed_columns import LoggedValues
 
 LIVE: Final = "live"
 Kind: TypeAlias = Literal["number", "string", "numbers"]
@@ -25,9 +26,11 @@ class LoggedFlag(msgspec.Struct, frozen=True):
 
 
 class LoggedLine(msgspec.Struct, frozen=True):
-    """One line of the log, see `log_record.Record`; the defaults are those of lines from before a field was there.
+    """One line of the log, see `record.Record`; the defaults are those of lines from before a field was there.
 
     Attributes:
+        outputs: Values by output, one a row, as a list or packed; `packed_columns.listed` gives the list.
+        inputs: Likewise by column; None where inputs are not kept.
         hashed: Hashes by column, one a row, for the columns of which only that is kept.
         omitted: Columns that were left out.
     """
@@ -37,10 +40,10 @@ class LoggedLine(msgspec.Struct, frozen=True):
     digest: str
     arm: str
     rows: int
-    outputs: dict[str, list[Any]]
+    outputs: dict[str, LoggedValues]
     latency_us: int
     entity: str | None = None
-    inputs: dict[str, list[Any]] | None = None
+    inputs: dict[str, LoggedValues] | None = None
     flags: tuple[LoggedFlag, ...] = ()
     request_id: str | None = None
     kind: str = LIVE
@@ -53,10 +56,12 @@ class LoggedLine(msgspec.Struct, frozen=True):
     @property
     def is_whole(self) -> bool:
         """Whether every column holds one value a row."""
-        columns: Sequence[Sequence[Any]] = (
+        columns: Sequence[LoggedValues] = (
             *(self.inputs or {}).values(), *self.outputs.values(), *(self.hashed or {}).values(),
         )  # fmt: skip
-        return self.rows > 0 and all(len(values) == self.rows for values in columns)
+        return self.rows > 0 and all(
+            len(values) == self.rows and (isinstance(values, list) or values.is_sound) for values in columns
+        )
 
 
 class LoggedColumns(msgspec.Struct, frozen=True):

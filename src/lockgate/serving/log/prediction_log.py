@@ -36,6 +36,7 @@ CHUNK_BYTES = 1 << 20  # so that few large lines wait at a time
 BREATH_S = 0.00005  # the interpreter is given to whoever wants it for at least this long between two chunks
 COMPLAIN_EVERY_S = 30.0
 _WAKES_PER_FLUSH: Final = 5
+_WAKE_AT: Final = 4  # the writer is woken before its time when so manieth part of the queue is full
 
 
 class PredictionLog:
@@ -76,7 +77,8 @@ class PredictionLog:
         self._refused_rows = self._lost_rows = 0  # one for each thread, so that neither count needs a lock
         self._appended_rows = self._taken_rows = 0
         self._appended_bytes = self._encoded_bytes = self._waiting_bytes = 0
-        self._queue_rows, self._queue_bytes, self._wake_rows = queue_rows, queue_bytes, queue_rows // 8
+        self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
+        self._wake_rows, self._wake_bytes = queue_rows // _WAKE_AT, queue_bytes // _WAKE_AT
         self._queue: deque[Record] = deque()
         self._wait_s, self._segment_bytes, self._segment_age_s = (
             flush_s / _WAKES_PER_FLUSH,
@@ -122,7 +124,7 @@ class PredictionLog:
             if queued + rows > self._queue_rows or waiting + size > self._queue_bytes:
                 self._refused_rows += rows
                 return
-            if queued > self._wake_rows or size > 65536:
+            if queued > self._wake_rows or waiting > self._wake_bytes:
                 self._wake.set()
         self._queue.append(record)
         self._appended_rows += rows

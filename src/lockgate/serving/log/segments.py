@@ -33,7 +33,6 @@ class Segment:
 
     Attributes:
         size: Its bytes.
-        opened: When, seconds since the epoch.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Segment:
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%S.%fZ}-w{worker}-{number:06d}{SUFFIX}"
         hidden = folder / f".{name}"
-        self.size, self.opened, self._torn = 0, now.timestamp(), False
+        self.size, self._torn = 0, False
         self._handle = opener(hidden)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

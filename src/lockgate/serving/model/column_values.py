@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -30,6 +30,41 @@ class CodedStrings:
 Values: TypeAlias = Sequence[object] | npt.NDArray[Any] | CodedStrings
 """One column: a sequence of JSON values (None for null), a numeric array [rows] (NaN for null), or coded strings."""
 Columns: TypeAlias = Mapping[str, Values]
+
+
+class RowColumns(Mapping[str, Values]):
+    """One row of JSON values as columns of one value each, which are not made until somebody looks at them.
+
+    Some two dozen small objects a request, kept until the log has written them, would cost Python's garbage collector
+    more than the rest of the reading.
+    """
+
+    __slots__ = ("_names", "_row")
+
+    def __init__(self, names: Sequence[str], row: Sequence[object]) -> None:
+        """Take the columns' names, all different, and their values in the same order; neither is ever changed."""
+        self._names, self._row = names, row
+
+    def __getitem__(self, name: str) -> Values:
+        """Return a column."""
+        try:
+            return (self._row[self._names.index(name)],)
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self._names)
+
+    def to_dict(self) -> dict[str, Values]:
+        """Return all columns."""
+        return dict(zip(self._names, zip(self._row, strict=True), strict=True))
+
+
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Texts: TypeAlias = npt.NDArray[np.object_]
 

@@ -5,7 +5,8 @@ By the contract's `RequestPolicy` refused, clipped, or answered and flagged: a n
 unknown category, an unexpected null, an absent or an additional column.
 
 Two ways lead to the same tensors: `encode` for any request, and `encode_row` with `check` for the commonest one, a
-single row of JSON values, which is cheap alone and is checked together with the rows it shares a run with.
+single row of JSON values, which is cheap alone and is checked together with the rows it shares a run with. Where many
+such rows have their columns in one order, `in_order` is cheaper still.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -35,6 +35,7 @@ from lockgate.serving.model.column_values import (
     Texts,
     Values,
 )
+from lockgate.serving.model.row import EncodedRow, Picked, RowOrder
 from lockgate.serving.model.text_columns import TextColumn
 from lockgate.serving.refusals import Reason, refuse
 
@@ -56,22 +57,6 @@ class Encoded:
     texts: Texts | None
     rows: int
     flags: Flags
-
-
-class EncodedRow(msgspec.Struct, frozen=True, gc=False):
-    """One row of JSON values on its way into a matrix; its numbers are not checked yet.
-
-    Attributes:
-        numbers: The graph's numbers, None for null.
-        texts: The graph's strings.
-        flags: What was seen so far.
-        lacking: Columns that were taken as null because the request lacks them.
-    """
-
-    numbers: list[Any]
-    texts: list[str]
-    flags: Flags
-    lacking: frozenset[str]
 
 
 class InputEncoder:
@@ -96,6 +81,10 @@ class InputEncoder:
         self._pick_numbers = _picker(graph.numeric_columns)
         self._pick_coded = _picker([each.name for each in graph.coded])
         self._pick_strings = _picker(graph.string_columns)
+        self._picked = (
+            Picked([each.name for each in graph.coded], self._codes),
+            Picked(graph.string_columns, self._texts),
+        )
         self.width: Final = len(self._numeric) + len(self._coded)
         self._least, self._most, self._nullable = self._bounds()
 
@@ -142,6 +131,13 @@ class InputEncoder:
             return None
         return EncodedRow(numbers, texts, flags, lacking)
 
+    def in_order(self, names: Sequence[str]) -> RowOrder | None:
+        """Return what encodes rows of these columns in this order; None where they are not just the contract's."""
+        given = frozenset(names)
+        if len(given) != len(names) or given not in (self._expected, self._with_entity):
+            return None
+        return RowOrder(names, [column.name for column in self._numeric], *self._picked)
+
     @staticmethod
     def bounded(row: EncodedRow) -> EncodedRow:
         """Return the row with infinity for numbers that no double holds, for `check` to find."""
@@ -149,11 +145,12 @@ class InputEncoder:
 
     def check(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
         """Return which numbers need a second look, bool like `numbers`; None: none, which is the common answer."""
-        kept = (numbers >= self._least) & (numbers <= self._most)
-        if kept.all():
+        kept = numbers >= self._least
+        kept &= numbers <= self._most
+        if np.count_nonzero(kept) == kept.size:  # `all` takes four times as long for so few
             return None
         kept |= np.isnan(numbers) & self._nullable
-        return None if kept.all() else ~kept
+        return None if np.count_nonzero(kept) == kept.size else ~kept
 
     def settle(self, numbers: Matrix, doubtful: npt.NDArray[np.bool_], lacking: frozenset[str]) -> Flags:
         """Refuse, clip (in place) or flag the doubtful numbers of one request.

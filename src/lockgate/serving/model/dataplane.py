@@ -144,7 +144,7 @@ class ServedModel:
         texts = np.array([row.texts for row in rows], object) if self._string_input is not None else None
         scores = self.run(numbers, texts, limit_s)
         finite = np.isfinite(scores)
-        if not finite.all():
+        if np.count_nonzero(finite) != finite.size:
             for at in np.flatnonzero(~finite.reshape(len(rows), -1).all(axis=1)).tolist():
                 refused.setdefault(at, _not_finite(0))
         outputs = self._named_rows(scores)
@@ -187,10 +187,11 @@ class ServedModel:
 
     def _named_rows(self, scores: npt.NDArray[np.float32]) -> list[Mapping[str, Output]]:
         """Return the outputs of each row as those of a request of its own."""
-        named = self._named(scores)
-        names = tuple(named)
-        columns = [[values[at : at + 1] for at in range(len(scores))] for values in named.values()]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        (first, _), *more = self._named(scores).items()
+        if not more:
+            return [{first: scores[at : at + 1]} for at in range(len(scores))]
+        ((label, labels),) = more
+        return [{first: scores[at : at + 1], label: labels[at : at + 1]} for at in range(len(scores))]
 
 
 def _not_finite(row: int) -> RequestRefused:

@@ -22,6 +22,7 @@ RUN_LIMIT_S: Final = 2.0
 WATCH_INTERVAL_S: Final = 0.05
 FAILURES_AT_MOST: Final = 3  # ours: in a row; a single one may be the request's doing
 COOL_OFF_S: Final = 10.0
+_FATAL: Final = 4
 
 
 class ModelFailed(LockgateError):
@@ -59,7 +60,7 @@ class Fence:
         if self._thread is None:
             self._start()
         thread = threading.get_ident()
-        options = self._idle.pop(thread, None) or ort.RunOptions()
+        options = self._idle.pop(thread, None) or _options()
         limit_s = limit_s or self.limit_s
         self._running[thread] = (time.monotonic() + limit_s, options)
         try:
@@ -91,6 +92,13 @@ class Fence:
                 if now > deadline and not options.terminate:
                     options.terminate = True
                     logger.error("a model's run took too long and is ended")
+
+
+def _options() -> Any:  # noqa: ANN401 - ORT publishes no types
+    options = ort.RunOptions()
+    # its own words on a failed run would go to stderr beside our lines of JSON; the exception says the same
+    options.log_severity_level = _FATAL
+    return options
 
 
 DEFAULT: Final = Fence()

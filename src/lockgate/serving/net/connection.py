@@ -7,7 +7,6 @@ answer, an end to offers of other protocols) and without what is not needed here
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 from typing import Final
 from urllib.parse import unquote
@@ -202,10 +201,12 @@ class Connection(HttpToolsProtocol):
         exchange.set()
         if exchange is self._unstarted and self._all.direct is not None:
             self._unstarted = None
-            ordinary = functools.partial(self._start_asgi_task, exchange, self.app)
             # whoever does not take answers waits for them in a task, which is what bounds them
-            if self.flow.write_paused or not self._all.direct(exchange, ordinary):
-                ordinary()
+            if self.flow.write_paused or not self._all.direct(exchange, self._answer_ordinarily):
+                self._answer_ordinarily(exchange)
+
+    def _answer_ordinarily(self, exchange: Exchange) -> None:
+        self._start_asgi_task(exchange, self.app)
 
     def on_response_complete(self) -> None:
         """Go on with the next request; unlike uvicorn's own, sets no timer."""

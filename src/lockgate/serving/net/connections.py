@@ -24,6 +24,7 @@ from lockgate.serving.net.exchange import Exchange
 
 if TYPE_CHECKING:
     from lockgate.serving.net.connection import Connection
+    from lockgate.serving.net.handshake import Handshake
 
 SWEEP_S: Final = 1.0
 IDLE_TIMEOUT_S: Final = 75.0  # longer than the usual pools of callers and proxies, so that they close first
@@ -31,8 +32,8 @@ SEND_TIMEOUT_S: Final = 30.0  # ours: 16 MB at 5 Mbit/s; a caller that takes lon
 EVICT_AFTER_S: Final = 1.0  # the youngest that may be given up for another: an honest caller has asked by then
 SPARE_FILES: Final = 256  # ours: descriptors for bundles, logs, channels
 
-Direct: TypeAlias = Callable[[Exchange, Callable[[], None]], bool]
-"""Takes a request and returns True, or leaves it; may call the second argument later, to leave it after all."""
+Direct: TypeAlias = Callable[[Exchange, Callable[[Exchange], None]], bool]
+"""Takes a request and returns True, or leaves it; may call the second argument with it later, to leave it after all."""
 
 
 class Connections:
@@ -44,6 +45,7 @@ class Connections:
         evicted: Connections that had not asked anything and were given up for another.
         timed_out: Connections that were dropped because a request's headers or an answer took too long.
         malformed: Connections that sent what is no HTTP request, or too large a head.
+        handshakes: Connections that are not secured yet, the oldest first.
         ending: Whether each answer from now on is the last of its connection.
         head: The header line that every answer has, `date`.
         none_open: Set once the last one is closed after `end_idle`.
@@ -65,6 +67,7 @@ class Connections:
         self.state: Final = ServerState()
         self.head = b""
         self.direct: Direct | None = None
+        self.handshakes: Final[dict[Handshake, None]] = {}
         self._silent: deque[Connection] = deque()
 
     def ended(self) -> dict[str, float]:
@@ -89,6 +92,27 @@ class Connections:
         self._silent.append(connection)
         return True
 
+    def may_shake_hands(self, opened: float) -> bool:
+        """Tell whether a connection that was opened then may stay; gives one up for it as `admit` does."""
+        if self.open + len(self.handshakes) >= self.most and not self._make_room(opened - EVICT_AFTER_S):
+            self.refused += 1
+            return False
+        return True
+
+    def add_handshake(self, handshake: Handshake) -> None:
+        """Count a connection that may stay until it is secured, or given up."""
+        self.handshakes[handshake] = None
+        handshake.securing.add_done_callback(lambda _: self.handshakes.pop(handshake, None))
+
+    def _make_room(self, opened_before: float) -> bool:
+        oldest = next(iter(self.handshakes), None)
+        if oldest is None or oldest.opened > opened_before:
+            return self._evict(opened_before)
+        del self.handshakes[oldest]
+        oldest.abort()
+        self.evicted += 1
+        return True
+
     def _evict(self, opened_before: float) -> bool:
         silent = self._silent
         while silent and silent[0].opened <= opened_before:
@@ -109,13 +133,19 @@ class Connections:
         """Close the connections on which nothing is being answered; the others close after their answer."""
         if not self.open:
             self.none_open.set()
+        self._drop_handshakes()
         for connection in self._each():
             connection.shutdown()
 
     def drop_all(self) -> None:
         """Drop every connection, answered or not."""
+        self._drop_handshakes()
         for connection in self._each():
             connection.transport.abort()
+
+    def _drop_handshakes(self) -> None:
+        for handshake in list(self.handshakes):
+            handshake.abort()
 
     def _each(self) -> list[Connection]:
         return cast("list[Connection]", list(self.state.connections))  # nothing else is ever put there

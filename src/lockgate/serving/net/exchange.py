@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 _JOINED_BYTES: Final = 64 << 10  # below it a copy is cheaper than a second piece
+_OK: Final = STATUS_LINE[200]
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LOGGER: Final = logging.getLogger("lockgate.serving.net.exchange")
 
@@ -122,6 +123,20 @@ class Exchange(RequestResponseCycle):
             self.response_started = True
             self._send(*whole)
 
+    def answer_ok(self, lines: bytes, body: bytes) -> None:
+        """Send a whole answer of status 200 as `answer` does; for a request whose answer has a body.
+
+        Args:
+            lines: Further headers, each without a line break in it and with one behind it.
+            body: A small one, which is copied.
+        """
+        if self.disconnected:
+            return
+        self.response_started = True
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((_OK, self._head, lines, b"content-length: %d\r\n" % len(body), end, body)))
+        self._end()
+
     def _send(self, start: Any, body: bytes) -> None:  # noqa: ANN401 - an ASGI message
         head = self._lines(start)
         if self.scope["method"] == "HEAD":
@@ -130,8 +145,12 @@ class Exchange(RequestResponseCycle):
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
+        self._end()
+
+    def _end(self) -> None:
         self.response_complete = True
-        self.set()
+        if self._waiter is not None:
+            self.set()
         if not self.keep_alive:
             self.transport.close()
         self.on_response()

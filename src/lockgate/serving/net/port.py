@@ -21,6 +21,7 @@ from uvicorn.config import Config
 from lockgate.serving.http.app import App
 from lockgate.serving.net.connection import Connection
 from lockgate.serving.net.connections import SWEEP_S, Connections
+from lockgate.serving.net.handshake import TlsListener
 from lockgate.serving.net.listening import BACKLOG
 
 GRACE_S: Final = 0.25  # what was sent before a caller could know of the end still arrives
@@ -50,7 +51,7 @@ class Port:
         )  # fmt: skip
         self._config.load()
         self._changing = asyncio.Lock()
-        self._servers: dict[int, asyncio.Server] = {}
+        self._servers: dict[int, asyncio.Server | TlsListener] = {}
         self._sweep = asyncio.get_running_loop().call_soon(self._tick)
 
     async def listen(self, sockets: dict[int, socket.socket]) -> None:
@@ -63,13 +64,15 @@ class Port:
             for number in sorted(self._servers.keys() - sockets.keys()):
                 self._servers.pop(number).close()
             for number in sorted(sockets.keys() - self._servers.keys()):
-                self._servers[number] = await asyncio.get_running_loop().create_server(
-                    lambda: Connection(self.connections, self._config),
-                    sock=sockets[number].dup(),
-                    backlog=BACKLOG,
-                    ssl=self._tls,
-                    ssl_handshake_timeout=None if self._tls is None else self.connections.header_timeout_s,
-                )
+                self._servers[number] = await self._listening(sockets[number].dup())
+
+    async def _listening(self, listener: socket.socket) -> asyncio.Server | TlsListener:
+        def make() -> Connection:
+            return Connection(self.connections, self._config)
+
+        if self._tls is not None:
+            return TlsListener(listener, self._tls, self.connections, make)
+        return await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG)
 
     async def end(self, timeout_s: float) -> bool:
         """Take no more connections, answer what was taken, and close.

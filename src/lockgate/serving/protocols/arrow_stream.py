@@ -3,30 +3,35 @@
 https://arrow.apache.org/docs/format/Columnar.html (serialization and IPC): a stream is messages; the metadata of a
 record batch is a FlatBuffers table that tells its rows and where each of its buffers lies in the body, and a compressed
 buffer begins with its size before compression. A few kilobytes can so ask for gigabytes, which no reader of pyarrow's
-bounds; the few fields that say so are read here, from metadata that pyarrow has verified.
+bounds; the few fields that say so are read here, from metadata that pyarrow has verified. The reader that is given back
+has read the schema and nothing else, so that nothing is decoded twice.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final
 
 from lockgate.serving.protocols.arrow_columns import is_taken, wrong_type
 from lockgate.serving.refusals import Reason, refuse
 
 if TYPE_CHECKING:  # a server that is never sent Arrow never loads it
-    from pyarrow import Buffer, Schema  # type: ignore[import-untyped]  # no stubs published
+    from pyarrow import Message, RecordBatchStreamReader, Schema  # type: ignore[import-untyped]  # no stubs published
 
 MOST_MESSAGES: Final = 1024  # ours: of 10,000 rows at most, more than a few parts mean that rows are sent one by one
 MOST_COLUMNS: Final = 10_000  # ours: far above any model, far below what makes reading a schema slow
+REMEMBERED: Final = 64  # ours: schemas
+LONGEST_REMEMBERED: Final = 16 << 10  # bytes of one: a hundred columns
 CELL_BYTES: Final = 8
 _HEADER = 2  # of Message; this and the next are numbers of fields
 _DATA = 1  # of DictionaryBatch
 _LENGTH, _BUFFERS, _COMPRESSION = 0, 2, 3  # of RecordBatch
 _NOT_COMPRESSED: Final = -1
+_KNOWN: Final[dict[bytes, int]] = {}
+"""Columns by a schema's metadata, where all of them are taken."""
+_UINT16, _UINT32 = struct.Struct("<H"), struct.Struct("<I")
+_INT32, _INT64 = struct.Struct("<i"), struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,47 +47,69 @@ class Bounds:
     decoded_bytes: int
 
 
-def check_stream(body: bytes, bounds: Bounds) -> None:
+def open_checked(body: bytes, bounds: Bounds) -> tuple[RecordBatchStreamReader, int]:
     """Look at every message of a stream.
+
+    Returns:
+        A reader of its batches, and how many bytes they will be.
 
     Raises:
         RequestRefused: It holds what no model takes, or more than the bounds allow.
-        pyarrow.ArrowException: It is no Arrow stream; likewise OSError.
+        pyarrow.ArrowException: It is no Arrow stream; likewise OSError, and StopIteration where it is empty.
     """
     import pyarrow as pa
 
-    messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
+    buffer = pa.py_buffer(body)
+    messages = pa.ipc.MessageReader.open_stream(buffer)
     first = messages.read_next_message()
     if first.type != "schema":  # pyarrow's own reader of schemas does not look, and ends the process
         raise refuse(
             Reason.MALFORMED, f"the body is not an Arrow stream: it begins with a message of type {first.type}"
         )
-    schema = pa.ipc.read_schema(first)
-    _check_schema(schema)
+    reader = pa.ipc.open_stream(buffer, options=pa.ipc.IpcReadOptions(use_threads=False))
+    columns = _columns(first.metadata.to_pybytes(), reader)
     rows = decoded = 0
     for number, message in enumerate(messages):
         if number >= MOST_MESSAGES:
             raise refuse(
                 Reason.TOO_MANY_ROWS, f"the stream has more than {MOST_MESSAGES} parts; send fewer, larger ones"
             )
-        batch = Table.root(message.metadata).table(_HEADER)
-        match message.type:
-            case "dictionary":
-                batch = batch.table(_DATA)
-            case "record batch":
-                rows += batch.int64(_LENGTH)
-            case other:
-                raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: a message of type {other} is in it")
-        decoded += _decoded_bytes(batch, message.body)
-        _check_size(rows, max(decoded, rows * len(schema) * CELL_BYTES), bounds)
+        batch, kind = Table.root(message.metadata.to_pybytes()).table(_HEADER), message.type
+        if kind == "dictionary":
+            batch = batch.table(_DATA)
+        elif kind == "record batch":
+            rows += batch.int64(_LENGTH)
+        else:
+            raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: a message of type {kind} is in it")
+        decoded += _decoded_bytes(batch, message)
+        _check_size(rows, max(decoded, rows * columns * CELL_BYTES), bounds)
+    return reader, max(decoded, rows * columns * CELL_BYTES)
 
 
-def _check_schema(schema: Schema) -> None:
+def _columns(metadata: bytes, reader: RecordBatchStreamReader) -> int:
+    """Return how many columns a stream has, after a look at each one's type; callers send the same ones over and over.
+
+    Raises:
+        RequestRefused: There are too many, or one is of a type that no model takes.
+    """
+    known = _KNOWN.get(metadata)
+    if known is None:
+        known = _check_schema(reader.schema)
+        if len(metadata) <= LONGEST_REMEMBERED:
+            if len(_KNOWN) >= REMEMBERED:
+                _KNOWN.clear()
+            _KNOWN[metadata] = known
+    return known
+
+
+def _check_schema(schema: Schema) -> int:
+    """Return how many columns there are, likewise."""
     if len(schema) > MOST_COLUMNS:
         raise refuse(Reason.BODY_TOO_LARGE, f"the stream has {len(schema)} columns, at most {MOST_COLUMNS} are read")
-    for field in schema:
-        if not is_taken(field.type):
-            raise wrong_type(field.name, field.type)
+    for at, kind in enumerate(schema.types):
+        if not is_taken(kind):
+            raise wrong_type(schema.names[at], kind)
+    return len(schema)
 
 
 def _check_size(rows: int, decoded: int, bounds: Bounds) -> None:
@@ -97,44 +124,46 @@ def _check_size(rows: int, decoded: int, bounds: Bounds) -> None:
         )
 
 
-def _decoded_bytes(batch: Table, body: Buffer | None) -> int:
+def _decoded_bytes(batch: Table, message: Message) -> int:
     """Return the size of a batch's buffers once nothing is compressed."""
     buffers = batch.pairs(_BUFFERS)
-    offsets, lengths = buffers[:, 0], buffers[:, 1]
     if not batch.has(_COMPRESSION):
-        return int(lengths.sum())
-    there = lengths > 0
-    offsets, lengths = offsets[there], lengths[there]
-    octets = np.frombuffer(b"" if body is None else body, np.uint8)
-    if offsets.size and (offsets.min() < 0 or (offsets > octets.size - CELL_BYTES).any()):
+        return sum(buffers[1::2])
+    octets = memoryview(b"" if message.body is None else message.body)
+    return sum(_decoded(octets, offset, length) for offset, length in zip(buffers[::2], buffers[1::2], strict=True))
+
+
+def _decoded(octets: memoryview, offset: int, length: int) -> int:
+    """Return the size of a buffer that may be compressed."""
+    if length <= 0:
+        return 0
+    if not 0 <= offset <= len(octets) - CELL_BYTES:
         raise refuse(Reason.MALFORMED, "the body is not an Arrow stream: a buffer lies outside of it")
-    sizes = octets[offsets[:, None] + np.arange(CELL_BYTES)].view("<i8").ravel()
-    sizes = np.where(sizes == _NOT_COMPRESSED, lengths, sizes)
-    if sizes.size and sizes.min() < 0:
+    size: int = _INT64.unpack_from(octets, offset)[0]
+    if size == _NOT_COMPRESSED:
+        return length
+    if size < 0:
         raise refuse(Reason.MALFORMED, "the body is not an Arrow stream: a buffer's size is negative")
-    return sum(sizes.tolist())  # in Python: eight of them may be more than 64 bits hold
+    return size
 
 
 class Table:
     """A FlatBuffers table, https://flatbuffers.dev/internals/; fields are found by their number in the schema."""
 
-    def __init__(self, data: Buffer, at: int) -> None:
+    def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at
-        self._vtable = at - self._int(at, "<i4")
-        self._size = self._int(self._vtable, "<u2")
+        self._vtable = at - _INT32.unpack_from(data, at)[0]
+        self._size = _UINT16.unpack_from(data, self._vtable)[0]
 
     @classmethod
-    def root(cls, data: Buffer) -> Table:
+    def root(cls, data: bytes) -> Table:
         """Return the table that a buffer holds."""
-        return cls(data, int(np.frombuffer(data, "<u4", 1)[0]))
-
-    def _int(self, at: int, kind: str) -> int:
-        return int(np.frombuffer(self._data, kind, 1, at)[0])
+        return cls(data, _UINT32.unpack_from(data, 0)[0])
 
     def _field(self, number: int) -> int | None:
         """Return where a field lies, None where it is absent."""
         entry = 4 + 2 * number
-        offset = self._int(self._vtable + entry, "<u2") if entry < self._size else 0
+        offset: int = _UINT16.unpack_from(self._data, self._vtable + entry)[0] if entry < self._size else 0
         return self._at + offset if offset else None
 
     def has(self, number: int) -> bool:
@@ -144,20 +173,22 @@ class Table:
     def int64(self, number: int) -> int:
         """Return a field of eight bytes; its default is 0."""
         at = self._field(number)
-        return 0 if at is None else self._int(at, "<i8")
+        return 0 if at is None else int(_INT64.unpack_from(self._data, at)[0])
 
     def table(self, number: int) -> Table:
         """Return the table that a field refers to; ValueError where there is none."""
         at = self._field(number)
         if at is None:
             raise ValueError(f"no field {number}")
-        return Table(self._data, at + self._int(at, "<u4"))
+        return Table(self._data, at + _UINT32.unpack_from(self._data, at)[0])
 
-    def pairs(self, number: int) -> npt.NDArray[np.int64]:
-        """Return a vector of pairs of int64, [n, 2]; none where it is absent."""
+    def pairs(self, number: int) -> tuple[int, ...]:
+        """Return a vector of pairs of int64, one after the other; none where it is absent."""
         at = self._field(number)
         if at is None:
-            return np.empty((0, 2), np.int64)
-        vector = at + self._int(at, "<u4")
-        found: npt.NDArray[Any] = np.frombuffer(self._data, "<i8", 2 * self._int(vector, "<u4"), vector + 4)
-        return found.reshape(-1, 2)
+            return ()
+        vector = at + _UINT32.unpack_from(self._data, at)[0]
+        numbers = 2 * _UINT32.unpack_from(self._data, vector)[0]
+        if numbers > len(self._data) // CELL_BYTES:
+            raise ValueError(f"a vector of {numbers} numbers in {len(self._data)} bytes")
+        return struct.unpack_from(f"<{numbers}q", self._data, vector + 4)

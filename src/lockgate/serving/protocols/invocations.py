@@ -101,8 +101,8 @@ _ANSWERS: Final = {
     413: "The body or the number of rows is above the limit.",
     415: "The body is neither JSON nor CSV nor an Arrow stream.",
     422: "The model has no finite answer to a row.",
-    500: "The model failed and nothing stands behind it, or the server did; its log says why.",
-    503: "The model is not loaded, or too many requests are being answered.",
+    500: "The server failed; its log says why.",
+    503: "The model is not loaded or has no answer, or too many requests are being answered.",
 }
 ROUTES: Final = (
     Route(

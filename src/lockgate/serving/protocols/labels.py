@@ -8,11 +8,10 @@ from typing import Annotated, Final
 import msgspec
 
 from lockgate.serving.http.handling import Request, Response, Route, json_response
-from lockgate.serving.log.labels import Label
+from lockgate.serving.log.labels import FIRST_YEAR, LABELS_AT_MOST, LAST_YEAR, Label
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
-LABELS_AT_MOST: Final = 10_000
 NDJSON: Final = frozenset(("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"))
 _FORM: Final = '{"labels": [{"prediction_id": "...", "label": "yes", "row": 0, "time": "2026-01-31T12:00:00Z"}]}'
 
@@ -56,8 +55,8 @@ def parse(body: bytes, media_type: str) -> Sequence[Label]:
             Reason.TOO_MANY_ROWS, f"the request holds {len(told)} labels, at most {LABELS_AT_MOST}; send them in parts"
         )
     for index, each in enumerate(told):
-        if each.time is not None and not 1970 <= each.time.year <= 9998:
-            raise _malformed(f"labels[{index}].time: year {each.time.year}; allowed are 1970 to 9998")
+        if each.time is not None and not FIRST_YEAR <= each.time.year <= LAST_YEAR:
+            raise _malformed(f"labels[{index}].time: year {each.time.year}; allowed are {FIRST_YEAR} to {LAST_YEAR}")
     return told
 
 
@@ -103,6 +102,7 @@ ROUTES: Final = (
         body="Labels",
         returns="LabelsAccepted",
         headers={"authorization": "Bearer and the admin token."},
+        takes={"application/x-ndjson": "One such label a line, as a JSON object."},
         limited=True,
     ),
 )

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from lockgate.serving.log.labels import (
+    FIRST_YEAR,
+    ID_LENGTH,
+    LABEL_LENGTH,
+    LABELS_AT_MOST,
+    LARGEST_ROW,
+    LARGEST_WHOLE,
+    LAST_YEAR,
+)
 from lockgate.serving.model.column_values import FLAGS
 from lockgate.serving.protocols.v2_tensors import DATATYPES
 
@@ -66,6 +75,27 @@ def _invocation(form: str, schema: Schema) -> Schema:
     return {**schema, "additionalProperties": False}
 
 
+_LABEL: Final = {
+    **_object(
+        ("prediction_id", "label"),
+        prediction_id={**TEXT, "minLength": 1, "maxLength": ID_LENGTH},
+        label={
+            "anyOf": [
+                {**TEXT, "minLength": 1, "maxLength": LABEL_LENGTH},
+                {"type": "boolean"},
+                {"type": "integer", "minimum": -LARGEST_WHOLE, "maximum": LARGEST_WHOLE},
+                {"type": "number", "not": {"type": "integer"}},
+            ]
+        },
+        row={**_SIZE, "maximum": LARGEST_ROW},
+        time={
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": f"When it became known, of the years {FIRST_YEAR} to {LAST_YEAR}; without it: now.",
+        },
+    ),
+    "additionalProperties": False,
+}
 _SPLIT: Final = _object(("columns", "data"), columns={**_NAMES, "uniqueItems": True}, data=_array(_COLUMN), index={})
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
@@ -139,21 +169,6 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         explanation=_object(("of", "exact"), of=TEXT, exact=_YES),
         ignored_params=_NAMES,
     ),
-    "Labels": _object(
-        ("labels",),
-        labels=_array(
-            {
-                **_object(
-                    ("prediction_id", "label"),
-                    prediction_id={**TEXT, "minLength": 1},
-                    label={"type": ["string", "number", "integer", "boolean"]},
-                    row=_SIZE,
-                    time={"type": ["string", "null"], "format": "date-time"},
-                ),
-                "additionalProperties": False,
-            },
-            minItems=1,
-        ),
-    ),
+    "Labels": _object(("labels",), labels=_array(_LABEL, minItems=1, maxItems=LABELS_AT_MOST)),
     "LabelsAccepted": _object(("accepted",), accepted=_SIZE),
 }

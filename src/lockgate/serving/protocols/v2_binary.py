@@ -170,10 +170,13 @@ def raw_bytes(data: npt.NDArray[np.float32] | Sequence[str]) -> bytes:
     """Return an output as the extension sends it: FP32, or BYTES for strings."""
     if isinstance(data, np.ndarray):
         return data.astype("<f4", copy=False).tobytes()
-    sent = {text: _sent(text) for text in dict.fromkeys(data)}
-    return b"".join(map(sent.__getitem__, data))
+    return b"".join(map(_Sent().__getitem__, data))
 
 
-def _sent(text: str) -> bytes:
-    encoded = text.encode()
-    return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
+class _Sent(dict[str, bytes]):
+    """How strings are sent, made once for each that there is."""
+
+    def __missing__(self, text: str) -> bytes:
+        encoded = text.encode()
+        sent = self[text] = len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
+        return sent

@@ -31,19 +31,20 @@ class BundleForm:
     Attributes:
         contract: What it takes and gives.
         outputs: Names of its outputs.
+        kinds: Types of its columns by name.
         row_major: Columns of the row-major form by tensor name; empty where there is no such form.
     """
 
     def __init__(self, contract: ModelContract) -> None:
         self.contract: Final = contract
         self.outputs: Final = OUTPUTS[contract.task]
-        self._kinds = {column.name: column.type for column in contract.inputs}
-        taken = self._kinds.keys() & set(ROW_MAJOR)
+        self.kinds: Final = {column.name: column.type for column in contract.inputs}
+        taken = self.kinds.keys() & set(ROW_MAJOR)
         self.row_major: Final[Mapping[str, tuple[str, ...]]] = {} if taken else self._order()
 
     def _order(self) -> dict[str, tuple[str, ...]]:
         of_kind = {
-            kind: tuple(name for name, type_ in self._kinds.items() if type_ is kind)
+            kind: tuple(name for name, type_ in self.kinds.items() if type_ is kind)
             for kind in (ColumnType.NUMBER, ColumnType.STRING)
         }
         return {_NUMBERS: of_kind[ColumnType.NUMBER], _STRINGS: of_kind[ColumnType.STRING]}
@@ -55,7 +56,7 @@ class BundleForm:
             RequestRefused: Names the tensor.
         """
         columns, datatypes = asked.columns, asked.datatypes
-        if list(map(KINDS.get, datatypes)) != list(map(self._kinds.get, columns)):
+        if list(map(KINDS.get, datatypes)) != list(map(self.kinds.get, columns)):
             for name, datatype in zip(columns, datatypes, strict=True):
                 self._check_datatype(name, datatype)
         if asked.outputs is not None:
@@ -64,7 +65,7 @@ class BundleForm:
                     raise refuse(Reason.UNKNOWN_OUTPUT, f"output {name!r} is not one of {', '.join(self.outputs)}")
 
     def _check_datatype(self, name: str, datatype: str) -> None:
-        wanted = self._kinds.get(name)
+        wanted = self.kinds.get(name)
         if self.row_major and name in ROW_MAJOR:
             wanted = ColumnType.NUMBER if name == _NUMBERS else ColumnType.STRING
         if wanted is not None and KINDS[datatype] is not wanted:

@@ -21,7 +21,7 @@ from lockgate.serving.protocols.v2_binary import BinaryTensors, no_binary
 from lockgate.serving.protocols.v2_tensors import INTEGER_KINDS, read_tensors
 from lockgate.serving.refusals import Reason, refuse
 
-_UNCHECKED: Final = frozenset(("FP16", "FP32", "FP64", "BYTES"))
+UNCHECKED: Final = frozenset(("FP16", "FP32", "FP64", "BYTES"))
 
 
 class InferRequest(msgspec.Struct, frozen=True, gc=False):
@@ -55,64 +55,73 @@ class InferRequest(msgspec.Struct, frozen=True, gc=False):
 EVERYTHING: Final = InferRequest({}, (), {}, None, False, None, False)
 """Asks for every output, as JSON: what a request means that came in another form than the protocol's own."""
 
-_Datatype: TypeAlias = Literal[
+Datatype: TypeAlias = Literal[
     "FP32", "FP64", "BYTES", "INT64", "INT32", "FP16", "INT8", "INT16", "UINT8", "UINT16", "UINT32", "UINT64"
 ]
-_One: TypeAlias = Annotated[int, Meta(ge=1, le=1)]
-_Value: TypeAlias = int | float | str | None
+One: TypeAlias = Annotated[int, Meta(ge=1, le=1)]
+Value: TypeAlias = int | float | str | None
 
 
-class _Hints(msgspec.Struct, gc=False):
+class Hints(msgspec.Struct, gc=False):
+    """Hints of other clients that change nothing of plain values."""
+
     content_type: Literal["np", "pd", "str"] | None = None
 
 
 class _Column(msgspec.Struct, gc=False):
     name: str
-    shape: Annotated[list[_One], Meta(min_length=1, max_length=2)]
-    datatype: _Datatype
-    data: Annotated[list[_Value], Meta(min_length=1, max_length=1)]
-    parameters: _Hints | None = None
+    shape: Annotated[list[One], Meta(min_length=1, max_length=2)]
+    datatype: Datatype
+    data: Annotated[list[Value], Meta(min_length=1, max_length=1)]
+    parameters: Hints | None = None
 
 
 class _Row(msgspec.Struct, gc=False):
     name: Literal["numbers", "strings"]
-    shape: tuple[_One, int]
-    datatype: _Datatype
-    data: Annotated[list[_Value], Meta(min_length=1)]
-    parameters: _Hints | None = None
+    shape: tuple[One, int]
+    datatype: Datatype
+    data: Annotated[list[Value], Meta(min_length=1)]
+    parameters: Hints | None = None
 
 
 class _OutputParameters(msgspec.Struct, gc=False):
     binary_data: bool | None = None
 
 
-class _Output(msgspec.Struct, gc=False):
+class Output(msgspec.Struct, gc=False):
+    """An output that is asked for."""
+
     name: str
     parameters: _OutputParameters | None = None
 
 
-class _Parameters(msgspec.Struct, gc=False):
+class Parameters(msgspec.Struct, gc=False):
+    """Parameters of a request that mean something."""
+
     explain: bool = False
     binary_data_output: bool = False
 
 
-class _Asked(msgspec.Struct, gc=False, kw_only=True):
+class Wanted(msgspec.Struct, gc=False, kw_only=True):
+    """What a request says beside its tensors; None where it does not."""
+
     id: str | None = None
-    parameters: _Parameters | None = None
-    outputs: list[_Output] | None = None
+    parameters: Parameters | None = None
+    outputs: list[Output] | None = None
 
 
-class _Columns(_Asked, gc=False, kw_only=True):
+class _Columns(Wanted, gc=False, kw_only=True):
     inputs: Annotated[list[_Column], Meta(min_length=1)]
 
 
-class _RowMajor(_Asked, gc=False, kw_only=True):
+class _RowMajor(Wanted, gc=False, kw_only=True):
     inputs: Annotated[list[_Row], Meta(min_length=1)]
 
 
+_BEGINNING: Final = 256  # bytes; the first tensor's name stands in them but for odd ids
 _decode_columns: Final = msgspec.json.Decoder(_Columns).decode
 _decode_row_major: Final = msgspec.json.Decoder(_RowMajor).decode
-_BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def read_infer(body: bytes) -> InferRequest:
@@ -121,22 +130,18 @@ def read_infer(body: bytes) -> InferRequest:
     Raises:
         RequestRefused: It is not JSON, or not of the protocol's form; names the tensor.
     """
+    asked = _plain(body)
+    if asked is None:
+        return parse_infer(parse_json(body), no_binary)
     widths: dict[str, int] = {}
-    asked: _Columns | _RowMajor
-    try:
-        asked = _decode_columns(body)
-    except _BROKEN:
-        try:
-            asked = _decode_row_major(body)
-        except _BROKEN:
-            return parse_infer(parse_json(body), no_binary)
+    if isinstance(asked, _RowMajor):
         if any(tensor.shape[1] != len(tensor.data) for tensor in asked.inputs):
             return parse_infer(parse_json(body), no_binary)
-        widths = {tensor.name: tensor.shape[1] for tensor in asked.inputs}
+        widths = {tensor.name: tensor.shape[1] for tensor in asked.inputs if tensor.shape[1] != 1}
     inputs: Sequence[_Column | _Row] = asked.inputs
     columns: dict[str, Values] = {tensor.name: tensor.data for tensor in inputs}
     datatypes = [tensor.datatype for tensor in inputs]
-    if len(columns) != len(inputs) or not (_UNCHECKED.issuperset(datatypes) or _are_integers(inputs)):
+    if len(columns) != len(inputs) or not (UNCHECKED.issuperset(datatypes) or _are_integers(inputs)):
         return parse_infer(parse_json(body), no_binary)
     parameters, outputs = asked.parameters, asked.outputs
     return InferRequest(
@@ -150,9 +155,25 @@ def read_infer(body: bytes) -> InferRequest:
     )
 
 
+def looks_row_major(body: bytes) -> bool:
+    """Tell whether a body begins like one of the row-major form; a guess, which saves decoding it twice."""
+    return body.find(b'"numbers"', 0, _BEGINNING) >= 0 or body.find(b'"strings"', 0, _BEGINNING) >= 0
+
+
+def _plain(body: bytes) -> _Columns | _RowMajor | None:
+    """Return what one of the typed decoders reads, None where neither does."""
+    decoders = (_decode_row_major, _decode_columns) if looks_row_major(body) else (_decode_columns, _decode_row_major)
+    for decode in decoders:
+        try:
+            return decode(body)
+        except BROKEN:
+            continue
+    return None
+
+
 def _are_integers(inputs: Sequence[_Column | _Row]) -> bool:
     """Tell whether everything that is called an integer is one."""
-    return all(tensor.datatype in _UNCHECKED or INTEGER_KINDS.issuperset(map(type, tensor.data)) for tensor in inputs)
+    return all(tensor.datatype in UNCHECKED or INTEGER_KINDS.issuperset(map(type, tensor.data)) for tensor in inputs)
 
 
 def parse_infer(body: object, binary: BinaryTensors) -> InferRequest:

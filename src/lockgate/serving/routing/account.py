@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from lockgate.core.ids import Json
 from lockgate.serving.routing.router import Route
-from lockgate.serving.routing.sticky import CHAMPION
 
 
 def account(route: Route) -> dict[str, Json]:
@@ -32,8 +29,8 @@ def account(route: Route) -> dict[str, Json]:
         "lease_s": asked.lease_s,
         "lease_left_s": max(0.0, round(route.lease_until - route.clock(), 3)) if asked.leased else None,
         "weights": {
-            "asked": {CHAMPION: max(0.0, round(1 - math.fsum(asked.weights.values()), 9)), **asked.weights},
-            "effective": {name: weights.get(name, 0.0) for name in (CHAMPION, *asked.weights)},
+            "asked": asked.arm_weights,
+            "effective": {name: weights.get(name, 0.0) for name in asked.arm_weights},
         },
         "shares": {
             "asked": {each.name: each.share for each in asked.shadows},

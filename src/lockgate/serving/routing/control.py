@@ -26,7 +26,7 @@ from lockgate.serving.model.bundle import UnknownBundle, open_bundle
 from lockgate.serving.model.dataplane import ServedModel, load
 from lockgate.serving.model.fence import Fence
 from lockgate.serving.refusals import Reason, refuse
-from lockgate.serving.routing.desired import Desired, already_served
+from lockgate.serving.routing.desired import Desired, already_served, check_lease
 from lockgate.serving.routing.loading import LOAD_TIMEOUT_S, Loader, OpenModel
 from lockgate.serving.routing.router import Route, Router
 from lockgate.serving.routing.routes import constant_problem, difference, make_route
@@ -206,14 +206,7 @@ class Control:
             LedgerConflict: Another sequence is served.
         """
         route = self._router.find(model)
-        served = route.desired.sequence
-        if sequence != served:
-            raise LedgerConflict(
-                f"model {model!r} is at sequence {served}, not {sequence}; its lease is not renewed, "
-                "read the ledger again",
-                asked=sequence,
-                served=served,
-            )
+        check_lease(model, sequence, route.desired.sequence)
         route = route.renewed()
         self._router.publish(route)
         return route

@@ -16,6 +16,7 @@ from lockgate.serving.routing.sticky import BUCKETS, CHAMPION, Split, split
 
 PREVIOUS: Final = "previous"
 LEASE_S: Final = 10.0
+MAX_SEQUENCE: Final = 2**53  # what JSON carries exactly; beyond it no higher one could be told apart
 MAX_ARMS: Final = 8  # ours: champion and challengers; every one of them is a model in memory
 MAX_SHADOWS: Final = 4  # ours: each may double the work of a request
 MAX_TAGS: Final = 8
@@ -102,6 +103,11 @@ class Desired:
         return {each.name: each.weight for each in self.challengers}
 
     @property
+    def arm_weights(self) -> dict[str, float]:
+        """The weights that are asked for, by arm: the champion first, with what the challengers leave."""
+        return {CHAMPION: max(0.0, round(1 - math.fsum(self.weights.values()), 9)), **self.weights}
+
+    @property
     def needed(self) -> tuple[Digest, ...]:
         """The bundles that must load before it is put in place: champion, challengers and shadows."""
         challengers, shadows = (each.bundle for each in self.challengers), (each.bundle for each in self.shadows)
@@ -148,9 +154,23 @@ def already_served(model: str, served: Desired, asked: Desired) -> bool:
     return True
 
 
+def check_lease(model: str, asked: int, served: int) -> None:
+    """Refuse to renew the lease of another sequence than the one that is served.
+
+    Raises:
+        LedgerConflict: It is another.
+    """
+    if asked != served:
+        raise LedgerConflict(
+            f"model {model!r} is at sequence {served}, not {asked}; its lease is not renewed, read the ledger again",
+            asked=asked,
+            served=served,
+        )
+
+
 def _problems(asked: Desired) -> Iterator[str]:
-    if asked.sequence < 1:
-        yield f"sequence is {asked.sequence}; the ledger counts from 1"
+    if not 1 <= asked.sequence <= MAX_SEQUENCE:
+        yield f"sequence is {asked.sequence}; the ledger counts from 1, at most to {MAX_SEQUENCE}"
     for field, digest in _digests(asked):
         if not is_digest(digest):
             yield f"{field} is {digest!r}, not a bundle digest (64 hexadecimal digits)"

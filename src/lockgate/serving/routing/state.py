@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lockgate.core.ids import Digest
+from lockgate.core.ids import Digest, is_model_name
 from lockgate.errors import BadInput, ConfigError, IntegrityError
 from lockgate.serving.routing.desired import LEASE_S, Desired, DesiredChallenger, DesiredShadow
 from lockgate.serving.routing.sticky import Split
@@ -54,6 +54,10 @@ class _Desired(msgspec.Struct, forbid_unknown_fields=True):
     timeout_s: float | None = None
     constant: dict[str, Any] | None = None
     split: _Split | None = None
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,19 +111,20 @@ def read_routing(path: Path, environment: str) -> dict[str, Desired]:
     except OSError as broken:
         raise IntegrityError(f"{path} cannot be read: {broken}") from broken
     try:
+        version = msgspec.json.decode(data, type=_Version).schema_version  # first: another one's fields are unknown
+        if version not in _READS:
+            raise IntegrityError(f"{path}: schema_version is {version}; this server reads 1 and 2")
         stored = msgspec.json.decode(data, type=_File)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise IntegrityError(
             f"{path} is not what this server wrote: {broken}; "
             "remove it and put the routing again, with the ledger's sequence"
         ) from broken
-    if stored.schema_version not in _READS:
-        raise IntegrityError(f"{path}: schema_version is {stored.schema_version}; this server reads 1 and 2")
     if stored.environment != environment:
         raise ConfigError(f"{path} is the routing of environment {stored.environment!r}, not {environment!r}")
     routing = {model: _desired(each) for model, each in stored.models.items()}
     for model, desired in routing.items():
-        problem = desired.problem()
+        problem = desired.problem() if is_model_name(model) else "that is no model name"
         if problem is not None:
             raise IntegrityError(f"{path}: model {model!r}: {problem}; no server wrote that: put the routing again")
     return routing

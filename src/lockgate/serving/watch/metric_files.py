@@ -63,7 +63,7 @@ class MetricFiles:
 
     Attributes:
         name: Its files' stem.
-        lock: Descriptor that is locked as long as the process lives.
+        lock: Descriptor that is locked as long as the process lives; None while the disk takes none.
     """
 
     def __init__(self, folder: Path, metrics: Metrics) -> None:
@@ -80,7 +80,7 @@ class MetricFiles:
         self._run: Final = run
         self.name: Final = f"{run}-{os.getpid()}x{os.urandom(3).hex()}"
         self._ended: Final = folder / f"{run}-ended.counts"
-        self.lock: Final = _locked(folder / f"{self.name}.lock")
+        self.lock: int | None = None
         self._writing = threading.Lock()
         self._complained = False
         self._written = 0
@@ -96,7 +96,8 @@ class MetricFiles:
     def close(self) -> None:
         """Write the last numbers and leave them to the others."""
         self._write(self._metrics.snapshot())
-        os.close(self.lock)
+        if self.lock is not None:
+            os.close(self.lock)
 
     def share(self, own: bytes) -> list[Snapshot]:
         """Write this process's numbers and return those of all others.
@@ -115,7 +116,8 @@ class MetricFiles:
         self._write(own)
         gone = [name for name in self._others() if not self._lives(name)]
         if len(gone) >= _SUM_FROM:
-            self._sum_up(gone)
+            with self._said():
+                self._sum_up(gone)
 
     def _sum_up(self, gone: list[str]) -> None:
         """Add ended processes to the sum and remove their files, unless another process is at it."""
@@ -132,13 +134,20 @@ class MetricFiles:
                     (self._folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
     def _write(self, own: bytes) -> None:
-        """Write this process's numbers; a disk that does not take them is said once."""
+        """Write this process's numbers."""
+        with self._said(), self._writing:
+            if self.lock is None:
+                self.lock = _locked(self._folder / f"{self.name}.lock")
+            number = number_of(own)
+            if number > self._written:  # another thread may have come first with a later one
+                _write_whole(self._folder / f"{self.name}.counts", own)
+                self._written = number
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """Say once that a disk does not take something; serving does not depend on it."""
         try:
-            with self._writing:
-                number = number_of(own)
-                if number > self._written:  # another thread may have come first with a later one
-                    _write_whole(self._folder / f"{self.name}.counts", own)
-                    self._written = number
+            yield
         except OSError as broken:
             if not self._complained:
                 self._complained = True
@@ -183,8 +192,12 @@ def _locked(path: Path) -> int:
     """Return a locked file; it gets its name when it is locked, so nobody takes its process for ended."""
     new = path.with_suffix(".new")
     handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    new.rename(path)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        new.rename(path)
+    except OSError:
+        os.close(handle)
+        raise
     return handle
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from lockgate import __version__
 from lockgate.core.contract import ModelContract, TaskKind
+from lockgate.core.ids import Digest
+from lockgate.serving.routing.desired import Desired
 from lockgate.serving.routing.router import Route
+from lockgate.serving.routing.sticky import CHAMPION
 from lockgate.serving.watch.metric_snapshot import ArmSnapshot, Family, Labelled, Snapshot, decode, merged
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.sketch import BINS, HIGHEST, LATENCY_S, MAX_CLASSES, Bins
@@ -125,7 +128,7 @@ def _routing(arms: Sequence[ArmSnapshot], table: Mapping[str, Route]) -> Iterato
     def gauge(name: str, what: str, labels: tuple[str, ...], values: Labelled) -> Metric:
         return _samples(Family(f"lockgate_{name}", "gauge", what, labels, values))
 
-    asked: Labelled = {(n, arm.name, arm.model.digest): arm.weight for n, r in table.items() for arm in r.arms}
+    asked: Labelled = {(n, *arm): weight for n, r in table.items() for arm, weight in _asked(r.desired)}
     copied: Labelled = {(n, each.name, each.model.digest): each.share for n, r in table.items() for each in r.shadows}
     valid: Labelled = {(n, arm): weight for n, r in table.items() for arm, weight in r.weights().items()}
     leases: Labelled = {(n,): max(0.0, r.lease_until - r.clock()) for n, r in table.items() if r.desired.leased}
@@ -136,6 +139,12 @@ def _routing(arms: Sequence[ArmSnapshot], table: Mapping[str, Route]) -> Iterato
     yield gauge("lease_remaining_seconds", "Until the champion has all traffic again.", models, leases)
     for name, what, read in _OF_ROUTES:
         yield gauge(name, what, models, {(model,): read(route) for model, route in table.items()})
+
+
+def _asked(desired: Desired) -> Iterator[tuple[tuple[str, Digest], float]]:
+    """Yield each arm and its bundle with the weight that was asked for, whether or not it could be loaded."""
+    bundles = {CHAMPION: desired.champion, **{each.name: each.bundle for each in desired.challengers}}
+    return (((name, bundles[name]), weight) for name, weight in desired.arm_weights.items())
 
 
 _OF_ROUTES: Final[Sequence[tuple[str, str, Callable[[Route], float]]]] = (

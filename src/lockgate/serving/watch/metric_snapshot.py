@@ -86,12 +86,14 @@ class Snapshot(msgspec.Struct, array_like=True, frozen=True):
         arms: One a model, arm and kind.
         families: All other metrics, one a name.
         failures: The last requests that failed inside: seconds since the epoch, and what failed; oldest first.
+        problems: What does not work now though requests are answered, one sentence each.
     """
 
     number: int
     arms: list[ArmSnapshot]
     families: list[Family]
     failures: list[tuple[float, str]]
+    problems: list[str] = []
 
     def ended(self) -> Snapshot:
         """Return what stays of it when its process is gone: what was counted, not what was the case."""
@@ -117,17 +119,25 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     arms: dict[tuple[str, str, Kind], ArmSnapshot] = {}
     families: dict[str, Family] = {}
     failures: list[tuple[float, str]] = []
+    problems: list[str] = []
     number = 0
     for snapshot in snapshots:
         number += snapshot.number
         failures += snapshot.failures
+        problems += snapshot.problems
         for arm in snapshot.arms:
             key = (arm.model, arm.arm, arm.kind)
             arms[key] = arms[key].plus(arm) if key in arms else arm
         for family in snapshot.families:
             known = families.get(family.name)
             families[family.name] = family if known is None else _added(known, family)
-    return Snapshot(number, list(arms.values()), list(families.values()), sorted(failures)[-_KEPT_FAILURES:])
+    return Snapshot(
+        number,
+        list(arms.values()),
+        list(families.values()),
+        sorted(failures)[-_KEPT_FAILURES:],
+        list(dict.fromkeys(problems)),
+    )
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -133,6 +133,7 @@ class Metrics:
         self._refused: Counter[Reason] = Counter()
         self._fallbacks: Counter[tuple[str, str, str]] = Counter()
         self._watched: dict[str, tuple[Family, Callable[[], float | Mapping[Any, float]]]] = {}
+        self._parts: dict[str, Callable[[], str | None]] = {}
 
     # -- on the way of a request ---------------------------------------------------------------------------------------
 
@@ -230,10 +231,20 @@ class Metrics:
         kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
         self._watched[name] = (Family(name, kind, what, labels), read)
 
+    def watch_part(self, part: str, problem: Callable[[], str | None]) -> None:
+        """Show whether a part of this process works that requests do not wait for.
+
+        Args:
+            part: One word.
+            problem: Returns why it does not, for the status page; None while it does. Called as `read` of `watch` is.
+        """
+        self._parts[part] = problem
+
     def snapshot(self) -> bytes:
-        """Return everything counted until now, for `merge`."""
+        """Return everything counted until now, for `merged`."""
         now = self._clock()
         self._taken += 1
+        problems = {part: problem() for part, problem in self._parts.items()}
         return encode(
             Snapshot(
                 number=self._taken,
@@ -242,8 +253,9 @@ class Metrics:
                     for kind, arms in self._arms.items()
                     for key, counts in list(arms.items())
                 ],
-                families=[*self._families(), *usage(self._started), *(self._read())],
+                families=[*self._families(), *usage(self._started), *self._read(), *_broken(problems)],
                 failures=list(self.recent_failures),
+                problems=[problem for problem in problems.values() if problem is not None],
             )
         )
 
@@ -268,6 +280,13 @@ class Metrics:
             numbers = dict(value).items() if isinstance(value, Mapping) else (((), value),)
             values: Labelled = {key if isinstance(key, tuple) else (key,): each for key, each in numbers}
             yield Family(family.name, family.kind, family.help, family.labels, values)
+
+
+def _broken(problems: Mapping[str, str | None]) -> Iterable[Family]:
+    what = "In how many processes a part does not work that requests do not wait for."
+    broken: Labelled = {(part,): float(problem is not None) for part, problem in problems.items()}
+    if broken:
+        yield Family("lockgate_part_broken_processes", "gauge", what, ("part",), broken)
 
 
 def _alone(snapshot: bytes) -> list[Snapshot]:

@@ -45,6 +45,7 @@ def watching(service: Service) -> Iterator[AccessLog | None]:
 
 
 _OUTCOMES: Final = ("joined", "late", "corrected", "duplicate", "expired", "broken")
+"""What becomes of a label, by the fields of `LabelCounts`."""
 
 
 def watch_archive(metrics: Metrics, archiver: Archiver) -> None:
@@ -52,10 +53,9 @@ def watch_archive(metrics: Metrics, archiver: Archiver) -> None:
 
     def labels() -> dict[str, float]:
         counts = archiver.status.labels
-        return {
-            name: getattr(counts, name) for name in ("joined", "late", "corrected", "duplicate", "expired", "broken")
-        }
+        return {name: getattr(counts, name) for name in _OUTCOMES}
 
+    metrics.watch_part("archive", lambda: archiver.problem)
     watch = metrics.watch
     watch("lockgate_archive_failures_total", "Runs of the archive that failed.", lambda: archiver.failures)
     watch("lockgate_archive_rows_total", "Rows archived, since the archive began.", lambda: archiver.status.rows)
@@ -69,6 +69,7 @@ def watch_archive(metrics: Metrics, archiver: Archiver) -> None:
 def _watch_parts(service: Service) -> None:
     """Show what the parts of a service count."""
     watch, log, shadows = service.metrics.watch, service.log, service.shadows
+    service.metrics.watch_part("prediction_log", lambda: log.problem)
     watch("lockgate_log_written_rows_total", "Rows the prediction log wrote.", lambda: log.written_rows)
     watch("lockgate_log_dropped_rows_total", "Rows the prediction log gave up.", lambda: log.dropped_rows)
     watch("lockgate_log_errors_total", "Failed writes of the prediction log.", lambda: log.errors)
