@@ -151,6 +151,7 @@ def test_tritonclient(server: Server, digest: str, environment: Callable[[str], 
         assert words in said[name]["message"]
 
 
+@pytest.mark.soak  # its environment takes a minute to install
 def test_kserves_rest_client(server: Server, digest: str, environment: Callable[[str], Path]) -> None:
     said = run(environment("kserve"), "ask_with_kserve.py", asked_of(server, digest, ROWS))
     assert [said[name] for name in ("live", "ready", "model ready", "other model ready")] == [True, True, True, False]
@@ -163,12 +164,14 @@ def test_kserves_rest_client(server: Server, digest: str, environment: Callable[
     assert "column 'colour' is missing" in said["missing column"]["message"]
 
 
+@pytest.mark.soak  # its environment takes a minute to install
 def test_kserves_rest_client_with_null_strings(server: Server, digest: str, environment: Callable[[str], Path]) -> None:
     asked = asked_of(server, digest, WITH_NULLS)
     said = run(environment("kserve"), "ask_with_kserve.py", asked | {"only": ["lists"]})
     assert agrees(said["lists"], WITH_NULLS)
 
 
+@pytest.mark.soak  # its environment takes a minute to install
 def test_mlservers_types_and_codecs(server: Server, digest: str, environment: Callable[[str], Path]) -> None:
     said = run(environment("mlserver"), "ask_with_mlserver.py", asked_of(server, digest, WITH_NULLS))
     assert said["server"]["name"] == "lockgate-sandbox"
