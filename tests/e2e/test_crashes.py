@@ -13,7 +13,7 @@ from tests.e2e.stack import Stack
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("stage", ["train_model", "promote"])
+@pytest.mark.parametrize("stage", ["train_model", pytest.param("promote", marks=pytest.mark.soak)])
 def test_a_flow_process_that_is_killed_is_retried_to_its_end(stack: Stack, stage: str) -> None:
     hit = crash(stack, STAGES[stage], lambda opened: stack.kill_run(str(opened.payload["run"]), MODEL))
     assert (hit.state, hit.retried, hit.outcome) == ("Crashed", True, "promoted")

@@ -228,6 +228,7 @@ def served_without_failure(server: Server) -> bool:
     return [sample.value for each in families for sample in each.samples if sample.name == FAILURES] == [0]
 
 
+@pytest.mark.soak  # as above
 def test_schemathesis(server: Server, environment: Callable[[str], Path], tmp_path: Path) -> None:
     said = probe(server, environment("schemathesis"), tmp_path, 20)
     paths = server.client.get("/openapi.json").json()["paths"].values()

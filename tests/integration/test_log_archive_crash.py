@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.integration
+@pytest.mark.soak
 def test_a_run_that_is_killed_anywhere_is_finished_by_the_next_one_with_every_row_once(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("archive_crashes.py")), str(tmp_path)],

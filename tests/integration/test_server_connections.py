@@ -251,7 +251,7 @@ def make_certificate(folder: Path, name: str = "server") -> tuple[Path, Path]:
     return cert_file, key_file
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.soak)])
 def test_both_ports_speak_tls_and_nothing_older_than_1_2(tmp_path: Path, workers: str) -> None:
     world = World(tmp_path / "world")
     cert, key = make_certificate(tmp_path)
@@ -364,7 +364,7 @@ def test_a_server_that_uses_too_much_memory_is_not_ready_and_ends_with_code_1(tm
         assert server.process.wait(10) == 1
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.soak), "2"])
 def test_a_renewed_certificate_is_taken_up_without_a_restart(tmp_path: Path, workers: str) -> None:
     world = World(tmp_path / "world")
     cert, key = make_certificate(tmp_path)
@@ -395,7 +395,7 @@ def _certificate(port: int) -> bytes:
         return connection.getpeercert(binary_form=True) or b""
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.soak), "2"])
 def test_callers_that_never_shake_hands_are_bounded_and_keep_honest_ones_out_for_no_longer_than_a_second(
     tmp_path: Path, workers: str
 ) -> None:

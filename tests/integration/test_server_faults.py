@@ -49,7 +49,7 @@ def test_an_answer_that_was_not_published_then_or_is_another_ones_is_found(one: 
     assert all(wrong in each for each in found)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
 def test_swaps_and_rollbacks_under_saturation_fail_and_misroute_nobody(tmp_path: Path, workers: int) -> None:
     held(swaps_and_rollbacks(tmp_path / "world", workers=workers, swaps=60, rollbacks=15))
 
@@ -66,7 +66,7 @@ def test_a_killed_worker_costs_what_was_in_flight_on_it_and_nothing_else(tmp_pat
     held(kill_a_worker(tmp_path / "world", kills=2, settle_s=1.0))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_after_a_kill_of_everything_the_champion_is_alone_and_the_log_whole_to_its_bound(
     tmp_path: Path, workers: int
 ) -> None:
@@ -84,7 +84,14 @@ def test_a_bundle_that_hangs_as_it_is_loaded_is_given_up(tmp_path: Path, poison:
     held(poisoned(tmp_path / "world", poison))
 
 
-@pytest.mark.parametrize("name", ["hangs", "throws", "takes too much memory", "hangs in one node"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hangs",
+        "throws",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("takes too much memory", "hangs in one node")),
+    ],
+)
 def test_a_challenger_that_misbehaves_is_fenced_and_the_champion_answers(tmp_path: Path, name: str) -> None:
     held(as_challenger(tmp_path / "world", BEHAVIOURS[name], load_s=2.0))
 
@@ -105,7 +112,7 @@ def test_a_full_disk_is_said_once_bounded_and_over_when_there_is_room(tmp_path: 
         pytest.skip(f"NOT TESTED: {why}")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_clock_that_jumps_breaks_neither_leases_nor_logs(tmp_path: Path, workers: int) -> None:
     try:
         held(clock_jumps(tmp_path / "world", workers=workers))
