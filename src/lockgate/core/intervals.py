@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special  # type: ignore[import-untyped]  # no stubs installed; a tenth of the import of scipy.stats
 
 from lockgate.core.block_statistics import Statistic
 from lockgate.core.ids import Json
@@ -139,6 +138,9 @@ def detectable(se: float, blocks: int, *, confidence: float = CONFIDENCE, power:
 
 def t_quantile(probability: float, degrees: int) -> float:
     """Return the quantile of Student's t."""
+    # here, because a rollback imports this module and has two seconds in all; a tenth of the import of scipy.stats
+    from scipy import special  # type: ignore[import-untyped]  # no stubs installed
+
     return float(special.stdtrit(degrees, probability))
 
 
