@@ -92,6 +92,7 @@ def test_an_approver_who_forgets_the_checklist_is_asked_again_with_the_reason_an
     assert stack.ask("toy-form").headers["x-lockgate-release-digest"] == stack.state("toy-form").champion
 
 
+@pytest.mark.soak
 def test_the_retry_button_reruns_the_stage_that_failed_and_none_before_it(stack: Stack, browser: Browser) -> None:
     with without_signing_key(stack):
         stack.land("toy-press")

@@ -10,10 +10,10 @@ import pytest
 from tests.e2e.crashes import MODEL, STAGES, crash
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
-@pytest.mark.parametrize("stage", ["train_model", pytest.param("promote", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("stage", ["train_model", "promote"])
 def test_a_flow_process_that_is_killed_is_retried_to_its_end(stack: Stack, stage: str) -> None:
     hit = crash(stack, STAGES[stage], lambda opened: stack.kill_run(str(opened.payload["run"]), MODEL))
     assert (hit.state, hit.retried, hit.outcome) == ("Crashed", True, "promoted")
