@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from lockgate.serving.cores import usable_cores
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
 from lockgate.serving.model.column_values import RowColumns
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from lockgate.serving.model.explanation import Explanation
 
 INLINE_ROWS: Final = 32  # ours: up to about 0.3 ms of ONNX Runtime, cheaper than a thread's hand-over, and no stall
-BATCH_THREADS: Final = 2  # ours: one large request does not keep another one waiting
+BATCH_THREADS: Final = 2  # ours: one large request does not keep another one waiting; two on one core would keep both
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +85,8 @@ class Answering:
         self._max_rows, self._log_inputs = options.limits.rows, options.log_inputs
         self._together = MicroBatches()
         self.shadows: Final = ShadowRunner(self._shadowed, max_rows=options.limits.rows)
-        self._threads = ThreadPoolExecutor(max_workers=BATCH_THREADS, thread_name_prefix="batch")
+        threads = min(BATCH_THREADS, usable_cores())
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="batch")
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}{os.urandom(5).hex()}-"
         self._id_count = 0
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lockgate.core.contract import ModelContract, Policy, RangePolicy, RequestPolicy
 from lockgate.core.ids import Digest
-from lockgate.serving.model.columns import CodedStrings, Columns, Flag
+from lockgate.serving.model.column_values import MatrixColumns
+from lockgate.serving.model.columns import CodedStrings, Columns, Encoded, Flag, InputEncoder
 from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import contract, golden, graph
@@ -190,3 +191,45 @@ def test_arrays_of_the_wrong_kind_are_refused_by_name(change: dict[str, Any], sa
         with pytest.raises(RequestRefused) as refused:
             served(base, onnx).answer({**ROW, **change}, 1)
         assert refused.value.message == said
+
+
+def numeric_encoder(policy: RequestPolicy) -> InputEncoder:
+    base = contract()
+    numbers = tuple(column for column in base.inputs if column.name in base.graph.numeric_columns)
+    only = replace(base.graph, string_columns=(), string_input=None)
+    return InputEncoder(replace(base, inputs=numbers, graph=only, entity=None, requests=policy))
+
+
+def encoded(encoder: InputEncoder, columns: Columns) -> Encoded | RequestRefused:
+    try:
+        return encoder.encode(columns, 10)
+    except RequestRefused as refused:
+        return refused
+
+
+@given(
+    st.sampled_from(POLICIES),
+    st.lists(st.tuples(*[st.one_of(st.floats(), st.integers(-1, 200).map(float))] * 2), max_size=12),
+    st.sampled_from([np.float32, np.float64, np.int64]),
+    st.booleans(),
+)
+@example(LENIENT, [(1e9, 1.0)], np.float32, False)
+def test_a_matrix_is_encoded_as_its_columns_are_and_left_as_it_came(
+    policy: RequestPolicy, rows: list[tuple[float, float]], dtype: type[Any], turned: bool
+) -> None:
+    encoder = numeric_encoder(policy)
+    with np.errstate(all="ignore"):
+        matrix = np.array(rows, np.float64).reshape(-1, 2).astype(dtype)
+    matrix.flags.writeable = False  # what a request's body is
+    before = matrix.tobytes()
+    names = encoder.names[::-1] if turned else encoder.names
+    whole = encoded(encoder, MatrixColumns(names, matrix))
+    apart = encoded(encoder, {name: np.array(matrix[:, at]) for at, name in enumerate(names)})
+    if isinstance(apart, RequestRefused):
+        assert isinstance(whole, RequestRefused)
+        assert whole.message == apart.message
+    else:
+        assert isinstance(whole, Encoded)
+        assert (whole.rows, whole.flags) == (apart.rows, apart.flags)
+        np.testing.assert_array_equal(whole.numbers, apart.numbers)
+    assert matrix.tobytes() == before

@@ -23,7 +23,7 @@ from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.record import LineEncoder
 from lockgate.serving.log.segments import lines as log_lines
 from lockgate.serving.log.segments import segments, taken
-from lockgate.serving.model.column_values import CodedStrings, Flag
+from lockgate.serving.model.column_values import CodedStrings, Flag, MatrixColumns
 from tests.bundles import contract
 
 
@@ -495,6 +495,20 @@ def test_a_long_column_is_packed_in_pieces_between_which_others_may_have_the_int
     assert read is not None
     assert read.inputs is not None
     assert listed(read.inputs["amount"]) == column.tolist()
+
+
+@pytest.mark.parametrize("rows", [2, 32, 33, 500])
+@pytest.mark.parametrize("policy", [None, HIDING])
+def test_a_matrix_is_logged_as_its_columns_are(tmp_path: Path, rows: int, policy: LogPolicy | None) -> None:
+    lines_of = LineEncoder(KeyedHash(tmp_path / "key"), lambda: None)
+    matrix = (np.arange(rows * 2, dtype=np.float32) / 7).reshape(rows, 2)
+    matrix[0, 0] = np.nan
+    given = {"amount": matrix[:, 0].copy(), "age": matrix[:, 1].copy()}
+    apart, whole = (
+        b"".join(lines_of.encode(record(rows=rows, inputs=inputs, policy=policy)))
+        for inputs in (given, MatrixColumns(("amount", "age"), matrix))
+    )
+    assert whole == apart
 
 
 def test_the_types_of_a_bundles_columns_are_kept_beside_its_lines(tmp_path: Path) -> None:

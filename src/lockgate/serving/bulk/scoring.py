@@ -8,7 +8,6 @@ file. Nothing is kept when a row is refused: a file of answers is whole or not t
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from lockgate.errors import BadInput
 from lockgate.serving.bulk.piece import Scorer
 from lockgate.serving.bulk.reading import check_columns, opened, regrouped
 from lockgate.serving.bulk.writing import written_whole
+from lockgate.serving.cores import usable_cores
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Flags
 from lockgate.serving.refusals import RequestRefused, refuse
@@ -108,7 +108,7 @@ def score_file(
         total = file.rows if options.limit is None or file.rows is None else min(file.rows, options.limit)
         facts = {"lockgate.model": contract.model, "lockgate.bundle": bundle.digest}
         with written_whole(target, schema, facts) as writer:
-            for scored, flags in _in_order(pieces, score, options.workers or _cores(), source):
+            for scored, flags in _in_order(pieces, score, options.workers or usable_cores(), source):
                 writer.write_batch(scored)
                 flagged.update({(flag.flag, flag.column): len(flag.rows) for flag in flags})
                 rows += scored.num_rows
@@ -159,7 +159,3 @@ def _by_flag(flagged: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]
     for (flag, column), rows in sorted(flagged.items()):
         told.setdefault(flag, {})[column] = rows
     return told
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

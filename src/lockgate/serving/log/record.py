@@ -20,7 +20,7 @@ import orjson
 from lockgate.core.contract import ColumnType, ModelContract
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.packed_columns import PACKED_ROWS, PIECE_BYTES, is_packable, packed
-from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, RowColumns, Values
+from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, MatrixColumns, RowColumns, Values
 
 WHOLE_ROWS: Final = 256  # ours: a request with more is work enough for one go of the writer
 PIECE_VALUES: Final = 2048  # about 0.1 ms
@@ -187,7 +187,7 @@ class LineEncoder:
 
     def _column_pieces(self, columns: Columns) -> Iterator[bytes]:
         start, unbroken = b"{", 0
-        for name, column in columns.items():
+        for name, column in (columns.contiguous() if isinstance(columns, MatrixColumns) else columns).items():
             yield start + orjson.dumps(name) + b":"
             start = b","
             pieces, cost = (packed(column), 1) if is_packable(column) else (_text_pieces(column), _TEXT_COST)
@@ -231,6 +231,8 @@ def _to_json(value: object) -> object:
     """Return what orjson cannot write by itself as what it can."""
     if isinstance(value, RowColumns):
         return value.to_dict()
+    if isinstance(value, MatrixColumns):
+        return value.contiguous()
     if isinstance(value, CodedStrings | np.ndarray):
         return _to_list(value)
     if isinstance(value, Flag):

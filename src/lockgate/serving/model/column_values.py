@@ -65,6 +65,41 @@ class RowColumns(Mapping[str, Values]):
         return dict(zip(self._names, zip(self._row, strict=True), strict=True))
 
 
+class MatrixColumns(Mapping[str, Values]):
+    """Many rows of numbers that came as one matrix, as the columns of it.
+
+    Attributes:
+        names: The columns' names, all different.
+        matrix: Numbers [rows, columns], never changed.
+    """
+
+    __slots__ = ("_at", "matrix", "names")
+
+    def __init__(self, names: tuple[str, ...], matrix: npt.NDArray[Any]) -> None:
+        """Take the names and what stands below them."""
+        self.names, self.matrix = names, matrix
+        self._at: Mapping[str, int] | None = None
+
+    def __getitem__(self, name: str) -> Values:
+        """Return a column, a view."""
+        if self._at is None:
+            self._at = {each: at for at, each in enumerate(self.names)}
+        column: npt.NDArray[Any] = self.matrix[:, self._at[name]]
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.names)
+
+    def contiguous(self) -> dict[str, Values]:
+        """Return all columns as arrays of their own, for which the matrix is turned once."""
+        return dict(zip(self.names, np.ascontiguousarray(self.matrix.T), strict=True))
+
+
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Texts: TypeAlias = npt.NDArray[np.object_]
 

@@ -4,7 +4,7 @@ Always refused, with the column and row named: a wrong type, unequal lengths, a 
 By the contract's `RequestPolicy` refused, clipped, or answered and flagged: a number outside the trained range, an
 unknown category, an unexpected null, an absent or an additional column.
 
-Two ways lead to the same tensors: `encode` for any request, and `encode_row` with `check` for the commonest one, a
+Two ways lead to the same tensors: `encode` for any request, and `encode_row` with `bounds` for the commonest one, a
 single row of JSON values, which is cheap alone and is checked together with the rows it shares a run with. Where many
 such rows have their columns in one order, `in_order` is cheaper still.
 """
@@ -19,22 +19,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lockgate.core.contract import InputColumn, ModelContract, Policy, RangePolicy
+from lockgate.core.contract import InputColumn, ModelContract, Policy
 from lockgate.serving.model import column_faults as faults
 from lockgate.serving.model.column_values import (
-    CLIPPED,
     EXTRA_COLUMN,
     MISSING_COLUMN,
-    NULL,
-    OUT_OF_RANGE,
     CodedStrings,
     Columns,
     Flag,
     Flags,
     Matrix,
+    MatrixColumns,
     Texts,
     Values,
 )
+from lockgate.serving.model.number_bounds import NumberBounds
 from lockgate.serving.model.row import EncodedRow, Picked, RowOrder
 from lockgate.serving.model.text_columns import TextColumn
 from lockgate.serving.refusals import Reason, refuse
@@ -86,23 +85,8 @@ class InputEncoder:
             Picked(graph.string_columns, self._texts),
         )
         self.width: Final = len(self._numeric) + len(self._coded)
-        self._least, self._most, self._nullable = self._bounds()
-
-    def _bounds(self) -> tuple[Matrix, Matrix, npt.NDArray[np.bool_]]:
-        """Return what each number must keep to; codes always do, they were looked up.
-
-        float32, like the data: a bound and an equal value round to the same number.
-        """
-        largest = np.finfo(np.float32).max
-        least = [-largest if column.minimum is None else column.minimum for column in self._numeric]
-        most = [largest if column.maximum is None else column.maximum for column in self._numeric]
-        codes = len(self._coded)
-        nullable = [column.nullable for column in self._numeric] + [True] * codes
-        return (
-            np.array(least + [-largest] * codes, np.float32),
-            np.array(most + [largest] * codes, np.float32),
-            np.array(nullable, np.bool_),
-        )
+        self._matrix = graph.numeric_columns if set(graph.numeric_columns) == self._expected else ()
+        self.bounds: Final = NumberBounds(self._numeric, len(self._coded), self._policy)
 
     # -- one row -----------------------------------------------------------------------------------------------------
 
@@ -140,55 +124,8 @@ class InputEncoder:
 
     @staticmethod
     def bounded(row: EncodedRow) -> EncodedRow:
-        """Return the row with infinity for numbers that no double holds, for `check` to find."""
+        """Return the row with infinity for numbers that no double holds, for `NumberBounds.check` to find."""
         return EncodedRow([_as_double(value) for value in row.numbers], row.texts, row.flags, row.lacking)
-
-    def check(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
-        """Return which numbers need a second look, bool like `numbers`; None: none, which is the common answer."""
-        kept = numbers >= self._least
-        kept &= numbers <= self._most
-        if np.count_nonzero(kept) == kept.size:  # `all` takes four times as long for so few
-            return None
-        kept |= np.isnan(numbers) & self._nullable
-        return None if np.count_nonzero(kept) == kept.size else ~kept
-
-    def settle(self, numbers: Matrix, doubtful: npt.NDArray[np.bool_], lacking: frozenset[str]) -> Flags:
-        """Refuse, clip (in place) or flag the doubtful numbers of one request.
-
-        Args:
-            numbers: float32 [rows, k + coded]; changed where the policy clips.
-            doubtful: From `check`, for these rows.
-            lacking: Columns already flagged as absent.
-
-        Raises:
-            RequestRefused: The policy refuses one of them, or it is beyond float32; names column and row.
-        """
-        flags: list[Flag] = []
-        for at in np.flatnonzero(doubtful.any(axis=0)).tolist():
-            column, values = self._numeric[at], numbers[:, at]
-            rows = np.flatnonzero(doubtful[:, at])
-            null = rows[np.isnan(values[rows])]
-            if null.size and column.name not in lacking:
-                if self._policy.null is Policy.REFUSE:
-                    raise faults.null_refused(column, int(null[0]))
-                flags.append(Flag(NULL, column.name, tuple(null.tolist())))
-            outside = rows[~np.isnan(values[rows])]
-            if outside.size:
-                flags.append(self._outside(column, at, values, outside))
-        return tuple(flags)
-
-    def _outside(self, column: InputColumn, at: int, values: Matrix, rows: npt.NDArray[np.intp]) -> Flag:
-        infinite = rows[np.isinf(values[rows])]
-        if infinite.size:
-            raise faults.beyond_float32(column, int(infinite[0]))
-        match self._policy.out_of_range:
-            case RangePolicy.REFUSE:
-                raise faults.out_of_range(column, int(rows[0]), float(values[rows[0]]))
-            case RangePolicy.CLIP:
-                values[rows] = values[rows].clip(self._least[at], self._most[at])
-                return Flag(CLIPPED, column.name, tuple(rows.tolist()))
-            case RangePolicy.FLAG:
-                return Flag(OUT_OF_RANGE, column.name, tuple(rows.tolist()))
 
     # -- any request -------------------------------------------------------------------------------------------------
 
@@ -202,6 +139,8 @@ class InputEncoder:
         Raises:
             RequestRefused: See the module's docstring; names the column, and the row where there is one.
         """
+        if isinstance(columns, MatrixColumns) and columns.names == self._matrix:
+            return self._encode_matrix(columns.matrix, max_rows)
         rows = self._rows(columns, max_rows)
         flags: Flags = ()
         lacking: frozenset[str] = frozenset()
@@ -212,9 +151,9 @@ class InputEncoder:
         for at, text in enumerate(self._coded, len(self._numeric)):
             numbers[:, at], found = text.encode(columns[text.column.name], lacking)
             flags += found
-        doubtful = self.check(numbers)
+        doubtful = self.bounds.check(numbers)
         if doubtful is not None:
-            flags += self.settle(numbers, doubtful, lacking)
+            flags += self.bounds.settle(numbers, doubtful, lacking)
         texts = None
         if self._strings:
             texts = np.empty((rows, len(self._strings)), object)
@@ -222,6 +161,17 @@ class InputEncoder:
                 texts[:, at], found = text.encode(columns[text.column.name], lacking)
                 flags += found
         return Encoded(numbers, texts, rows, flags)
+
+    def _encode_matrix(self, given: npt.NDArray[Any], max_rows: int) -> Encoded:
+        """Return a matrix that is the graph's own but for its type; a copy of it only where something is changed."""
+        _check_rows(len(given), max_rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, where the column can be named
+            numbers: Matrix = given.astype(np.float32, copy=False)
+        doubtful = self.bounds.check(numbers)
+        if doubtful is None:
+            return Encoded(numbers, None, len(numbers), ())
+        numbers = numbers.copy()  # the caller's bytes, which a policy may not clip
+        return Encoded(numbers, None, len(numbers), self.bounds.settle(numbers, doubtful, frozenset()))
 
     def _rows(self, columns: Columns, max_rows: int) -> int:
         """Return the number of rows, after looking that all columns agree on it."""
@@ -236,12 +186,7 @@ class InputEncoder:
                     f"column {name!r} has {len(values)} values, column {first!r} has {rows}; "
                     "all columns need one value a row",
                 )
-        if rows == 0:
-            raise refuse(Reason.NO_ROWS, "the request holds no rows")
-        if rows > max_rows:
-            raise refuse(
-                Reason.TOO_MANY_ROWS, f"the request holds {rows} rows, at most {max_rows} are taken; send them in parts"
-            )
+        _check_rows(rows, max_rows)
         return rows
 
     def _fit_names(self, columns: Columns, rows: int) -> tuple[Columns, Flags, frozenset[str]]:
@@ -281,13 +226,22 @@ class InputEncoder:
             if not isinstance(values, np.ndarray) and not faults.NUMBERS.issuperset(map(type, values)):
                 raise faults.wrong_value(column, values, faults.NUMBERS)
             lists.append(values)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for by `check`, where the column can be named
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, where the column can be named
             for at, values in enumerate(lists):
                 try:
                     matrix[:, at] = values  # type: ignore[assignment]  # looked at above: numbers, None and arrays of them
                 except OverflowError:  # an integer that not even a double holds
                     matrix[:, at] = [_as_double(value) for value in values]
         return matrix
+
+
+def _check_rows(rows: int, max_rows: int) -> None:
+    if rows == 0:
+        raise refuse(Reason.NO_ROWS, "the request holds no rows")
+    if rows > max_rows:
+        raise refuse(
+            Reason.TOO_MANY_ROWS, f"the request holds {rows} rows, at most {max_rows} are taken; send them in parts"
+        )
 
 
 def _picker(names: Sequence[str]) -> Callable[[Columns], tuple[Any, ...]]:

@@ -24,6 +24,7 @@ OUTPUTS: Final[Mapping[TaskKind, tuple[str, ...]]] = {
     TaskKind.MULTICLASS: ("probabilities", "label"),
     TaskKind.REGRESSION: ("value",),
 }
+_FEW: Final = 64  # ours: so many labels are looked up one by one before an array of them has paid for itself
 _ORT_TYPES = {"numeric": "tensor(float)", "string": "tensor(string)"}
 
 
@@ -79,6 +80,7 @@ class ServedModel:
         self._output = [graph.output]
         self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
         self._threshold = 0.5 if contract.threshold is None else contract.threshold  # read for binary alone
+        self._classes = np.array(contract.classes, object)
         self._session = _session(onnx)
         self._fence = fence or DEFAULT
         problem = _form_problem(self._session, contract)
@@ -134,11 +136,13 @@ class ServedModel:
             numbers = np.array([row.numbers for row in rows], np.float32)
         refused: dict[int, RequestRefused] = {}
         flags: dict[int, Flags] = {}
-        doubtful = self.encoder.check(numbers)
+        doubtful = self.encoder.bounds.check(numbers)
         if doubtful is not None:
             for at in np.flatnonzero(doubtful.any(axis=1)).tolist():
                 try:
-                    flags[at] = self.encoder.settle(numbers[at : at + 1], doubtful[at : at + 1], rows[at].lacking)
+                    flags[at] = self.encoder.bounds.settle(
+                        numbers[at : at + 1], doubtful[at : at + 1], rows[at].lacking
+                    )
                 except RequestRefused as reason:
                     refused[at] = reason
         texts = np.array([row.texts for row in rows], object) if self._string_input is not None else None
@@ -174,16 +178,23 @@ class ServedModel:
         return scores
 
     def _named(self, scores: npt.NDArray[np.float32]) -> Mapping[str, Output]:
-        classes = self.contract.classes
         match self.contract.task:
             case TaskKind.REGRESSION:
                 return {"value": scores}
             case TaskKind.BINARY:
                 # compared as doubles: the threshold is one, and rounding it to float32 could flip a decision
                 positive = scores.astype(np.float64) >= self._threshold
-                return {"probability": scores, "label": [classes[each] for each in positive.tolist()]}
+                return {"probability": scores, "label": self._labels(positive)}
             case TaskKind.MULTICLASS:
-                return {"probabilities": scores, "label": [classes[each] for each in scores.argmax(axis=1).tolist()]}
+                return {"probabilities": scores, "label": self._labels(scores.argmax(axis=1))}
+
+    def _labels(self, indices: npt.NDArray[Any]) -> list[str]:
+        """Return the class of each row by its index, int or bool [rows]."""
+        classes = self.contract.classes
+        if len(indices) <= _FEW:
+            return [classes[each] for each in indices.tolist()]
+        labels: list[str] = self._classes.take(indices.astype(np.intp)).tolist()
+        return labels
 
     def _named_rows(self, scores: npt.NDArray[np.float32]) -> list[Mapping[str, Output]]:
         """Return the outputs of each row as those of a request of its own."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from lockgate.core.contract import ColumnType, ModelContract
+from lockgate.serving.model.column_values import MatrixColumns
 from lockgate.serving.model.columns import CodedStrings, Columns, Values
 from lockgate.serving.model.dataplane import OUTPUTS, ServedModel
 from lockgate.serving.protocols.v2_request import InferRequest
@@ -78,6 +80,9 @@ class BundleForm:
         Raises:
             RequestRefused: A tensor of the row-major form has not as many columns as the model.
         """
+        matrix = self._matrix(asked)
+        if matrix is not None:
+            return matrix
         columns = dict(asked.columns)
         for tensor, names in self.row_major.items():
             flat = columns.pop(tensor, None)
@@ -93,6 +98,15 @@ class BundleForm:
             elif flat is not None:
                 columns.update((name, _every(flat, at, width)) for at, name in enumerate(names))
         return columns
+
+    def _matrix(self, asked: InferRequest) -> MatrixColumns | None:
+        """Return the columns of a request that is one array of all of them; None where it is not."""
+        flat, names = asked.columns.get(_NUMBERS), self.row_major.get(_NUMBERS, ())
+        if not isinstance(flat, np.ndarray) or len(asked.columns) > 1 or self.row_major.get(_STRINGS):
+            return None
+        return (
+            MatrixColumns(names, flat.reshape(-1, len(names))) if asked.widths.get(_NUMBERS, 1) == len(names) else None
+        )
 
     def metadata(self, versions: Sequence[str]) -> dict[str, object]:
         """Return what the protocol tells of the model."""
