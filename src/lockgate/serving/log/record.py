@@ -233,6 +233,8 @@ def _to_json(value: object) -> object:
         return value.to_dict()
     if isinstance(value, MatrixColumns):
         return value.contiguous()
+    if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
+        return np.ascontiguousarray(value)  # orjson then writes a float32 in its shortest form, as it does any other
     if isinstance(value, CodedStrings | np.ndarray):
         return _to_list(value)
     if isinstance(value, Flag):
