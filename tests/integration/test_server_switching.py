@@ -259,10 +259,10 @@ def listens(port: int) -> bool:
 def test_routing_that_cannot_be_kept_on_disk_is_not_put_in_place(world: World, server: Server) -> None:
     first, second = world.bundle(), world.bundle(bias=1.0)
     server.route(1, first)
-    (world.state / "routing.new").mkdir()
+    (world.state / ".routing.json.tmp").mkdir()
     refused = server.route(2, second, first)
     assert refused.status_code == 503
     assert "could not keep its state" in refused.json()["error"]
     assert digest_of_answer(server) == first
-    (world.state / "routing.new").rmdir()
+    (world.state / ".routing.json.tmp").rmdir()
     assert server.route(2, second, first).status_code == 200

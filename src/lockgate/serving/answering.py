@@ -15,12 +15,12 @@ from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
 from lockgate.serving.model.column_values import RowColumns
 from lockgate.serving.model.columns import Columns
-from lockgate.serving.model.constant import constant_answer, constant_arm
 from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.model.fence import ModelFailed, RunTimedOut
 from lockgate.serving.model.row import EncodedRow
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.refusals import Reason, RequestRefused
+from lockgate.serving.routing.constant import constant_answer, constant_arm
 from lockgate.serving.routing.router import Arm, Choice, Route, Router
 from lockgate.serving.routing.shadow import ShadowResult, ShadowRunner
 from lockgate.serving.watch.metrics import Metrics

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lockgate.core.contract import LogPolicy, TaskKind
-from lockgate.serving.log.archive import only_one, run_once
+from lockgate.serving.disk import alone
+from lockgate.serving.log.archive import run_once
 from lockgate.serving.log.archive_labels import as_text
 from lockgate.serving.log.archive_retention import MERGED_FILES
 from lockgate.serving.log.archive_run import Archive
-from lockgate.serving.log.archive_status import ArchiveStatus, Kept, read_status
+from lockgate.serving.log.archive_status import ArchiveStatus, Kept, archive_folder, read_status
 from lockgate.serving.log.logged_line import columns_file
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.segments import segments
@@ -225,7 +226,9 @@ def test_a_bundles_rows_lie_apart_from_those_of_another(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time_works_on_an_archive(tmp_path: Path) -> None:
-    with only_one(tmp_path) as first:
+    folder = archive_folder(tmp_path)
+    folder.mkdir()
+    with alone(folder / ".lock") as first:
         assert first
         assert run_once(tmp_path, ALL) == 75
     assert run_once(tmp_path, ALL) == 0

@@ -77,7 +77,7 @@ def test_the_routing_is_read_without_the_lock_by_who_does_not_own_it(tmp_path: P
 def test_a_half_written_file_beside_it_changes_nothing(tmp_path: Path) -> None:
     file = RoutingFile(tmp_path, "staging")
     file.save(WANTED)
-    (tmp_path / "routing.new").write_text('{"schema')
+    (tmp_path / ".routing.json.tmp").write_text('{"schema')
     assert file.load() == WANTED
 
 
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_never_guessed_at(tmp_path: Path, data: bytes) -> None
 def test_when_the_disk_refuses_the_old_routing_stands(tmp_path: Path) -> None:
     file = RoutingFile(tmp_path, "staging")
     file.save(WANTED)
-    (tmp_path / "routing.new").mkdir()  # nothing can be written in its place
+    (tmp_path / ".routing.json.tmp").mkdir()  # nothing can be written in its place
     with pytest.raises(OSError, match="directory"):
         file.save({})
     assert file.load() == WANTED

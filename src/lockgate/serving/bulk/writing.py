@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockgate.errors import BadInput
+from lockgate.serving.disk import sync
 
 if TYPE_CHECKING:
     from pyarrow import Schema  # type: ignore[import-untyped]  # no stubs published
@@ -43,9 +44,9 @@ def written_whole(path: Path, schema: Schema, facts: Mapping[str, str]) -> Itera
         with _opened(partial, schema) as writer:
             yield writer
             writer.add_key_value_metadata(dict(facts))
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -77,11 +78,3 @@ def _remove_left_over(path: Path) -> None:
         found = name.fullmatch(each.name)
         if found and not Path(f"/proc/{found[1]}").exists():
             each.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,41 +8,22 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from lockgate.core.ids import Digest, is_model_name
+from lockgate.core.ids import is_model_name
 from lockgate.serving.http.app import App
 from lockgate.serving.http.handling import Request, Response, Route, json_response
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.routing.account import account
-from lockgate.serving.routing.desired import LEASE_S, Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.routing.desired import Desired
+from lockgate.serving.routing.form import RoutingForm
 from lockgate.serving.service import Service
 from lockgate.serving.tokens import check_bearer
-
-
-class _Challenger(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    bundle: str
-    weight: float
-    tags: tuple[str, ...] = ()
-
-
-class _Shadow(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    bundle: str
-    share: float
 
 
 class _Fallback(msgspec.Struct, forbid_unknown_fields=True):
     constant: dict[str, Any]
 
 
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
-    sequence: int
-    champion: str
-    previous: str | None = None
-    challengers: tuple[_Challenger, ...] = ()
-    shadows: tuple[_Shadow, ...] = ()
-    salt: str | None = None
-    lease_s: float = LEASE_S
+class _Asked(RoutingForm, forbid_unknown_fields=True, kw_only=True):
     timeout_ms: float | None = None
     fallback: _Fallback | None = None
 
@@ -104,22 +85,10 @@ def parse_routing(body: object) -> Desired:
         RequestRefused: The body is not of the form; names the field.
     """
     asked = _read("routing", body, _Asked)
-    return Desired(
-        sequence=asked.sequence,
-        champion=Digest(asked.champion),
-        previous=None if asked.previous is None else Digest(asked.previous),
-        challengers=tuple(
-            DesiredChallenger(name=each.name, bundle=Digest(each.bundle), weight=each.weight, tags=each.tags)
-            for each in asked.challengers
-        ),
-        shadows=tuple(
-            DesiredShadow(name=each.name, bundle=Digest(each.bundle), share=each.share) for each in asked.shadows
-        ),
-        salt=asked.salt,
-        lease_s=asked.lease_s,
+    return asked.desired(
+        since=datetime.now(UTC),
         timeout_s=None if asked.timeout_ms is None else asked.timeout_ms / 1000,
         constant=None if asked.fallback is None else asked.fallback.constant,
-        since=datetime.now(UTC),
     )
 
 

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 
+from lockgate.serving.disk import alone
 from lockgate.serving.fleet.process_log import log_to_stderr
 from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import BUSY, Kept, archive_folder
@@ -50,28 +50,13 @@ class WithoutPandas(MetaPathFinder):
             raise ModuleNotFoundError("pandas is not wanted here", name=fullname)
 
 
-@contextlib.contextmanager
-def only_one(state: Path) -> Iterator[bool]:
-    """Be the one process that works on an archive for the length of a block; gives False where another one is."""
-    folder = archive_folder(state)
-    folder.mkdir(mode=0o750, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
-
-
 def run_once(state: Path, kept: Kept) -> int:
     """Run once and return the exit code: 0, 1 after a failure, which is logged, or `BUSY`."""
     started = time.monotonic()
-    with only_one(state) as alone:
-        if not alone:
+    folder = archive_folder(state)
+    folder.mkdir(mode=0o750, exist_ok=True)
+    with alone(folder / ".lock") as first:
+        if not first:
             return BUSY
         archive = Archive(state, kept)
         try:

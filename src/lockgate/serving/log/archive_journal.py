@@ -10,16 +10,13 @@ A process that finds a journal finishes what it says; one that finds none delete
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
+from lockgate.serving.disk import TEMPORARY, sync, temporary, write_synced
 from lockgate.serving.log.archive_status import STATUS_FILE, ArchiveStatus
-
-_TEMPORARY: Final = ".tmp"
 
 
 class _Change(msgspec.Struct):
@@ -54,7 +51,7 @@ class Journal:
             pass
         else:
             self._apply(msgspec.json.decode(begun, type=_Change))
-        for left in self._archive.rglob(f".*{_TEMPORARY}"):
+        for left in self._archive.rglob(f".*{TEMPORARY}"):
             left.unlink()
 
     def commit(self, named: Sequence[Path], removed: Iterable[Path], status: ArchiveStatus) -> None:
@@ -69,7 +66,7 @@ class Journal:
             OSError: The disk does not take it; either nothing has happened or `recover` finishes it.
         """
         for each in named:
-            _sync(temporary(each))
+            sync(temporary(each))
         change = _Change(
             named=[(self._relative(temporary(each)), self._relative(each)) for each in named],
             removed=[self._relative(each) for each in removed],
@@ -89,35 +86,13 @@ class Journal:
                 (self._state / hidden).replace(target)
             folders.add(target.parent)
         for folder in folders:
-            _sync(folder)  # the new names are kept before the old ones go
+            sync(folder)  # the new names are kept before the old ones go
         for name in change.removed:
             (self._state / name).unlink(missing_ok=True)
         write_synced(self._archive / STATUS_FILE, msgspec.json.encode(change.status))
         self._path.unlink(missing_ok=True)
 
 
-def temporary(target: Path) -> Path:
-    """Return the hidden name under which a file is written before it gets its own."""
-    return target.with_name(f".{target.name}{_TEMPORARY}")
-
-
-def write_synced(target: Path, data: bytes) -> None:
-    """Write a small file that is there whole or not at all, and survives a power cut."""
-    hidden = temporary(target)
-    hidden.write_bytes(data)
-    _sync(hidden)
-    hidden.replace(target)
-    _sync(target.parent)
-
-
 def parquet_files(folder: Path) -> Iterator[Path]:
     """Return the Parquet files of a folder of partitions, oldest date first."""
     yield from sorted(folder.glob("date=*/*.parquet"))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,8 @@ import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
-from lockgate.serving.log.archive_journal import parquet_files, temporary
+from lockgate.serving.disk import temporary
+from lockgate.serving.log.archive_journal import parquet_files
 from lockgate.serving.log.archive_tables import metadata_of
 from lockgate.serving.log.labels import StoredLabel
 

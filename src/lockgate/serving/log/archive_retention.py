@@ -12,7 +12,8 @@ import msgspec
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
-from lockgate.serving.log.archive_journal import parquet_files, temporary
+from lockgate.serving.disk import temporary
+from lockgate.serving.log.archive_journal import parquet_files
 from lockgate.serving.log.archive_tables import metadata_of
 
 MERGED_FILES: Final = 16  # this many small files become one

@@ -17,7 +17,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lockgate.serving.log.archive_journal import Journal, temporary
+from lockgate.serving.disk import temporary
+from lockgate.serving.log.archive_journal import Journal
 from lockgate.serving.log.archive_labels import WAITING, LabelJoin, prediction_files
 from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, size_of
 from lockgate.serving.log.archive_status import ArchiveStatus, Kept, LabelCounts, archive_folder, read_status

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
-from lockgate.serving.log.archive_journal import temporary
+from lockgate.serving.disk import temporary
 from lockgate.serving.log.logged_line import Kind, LoggedColumns, LoggedLine, read_columns, read_line
 from lockgate.serving.log.packed_columns import LoggedValues, PackedColumn, listed
 from lockgate.serving.log.segments import lines

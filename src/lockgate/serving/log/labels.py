@@ -11,7 +11,6 @@ A line is {"prediction_id", "row", "label", "label_time", "received"}.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from lockgate.serving.disk import sync
 from lockgate.serving.log.segments import Segment, open_for_appending
 from lockgate.serving.refusals import Reason, refuse
 
@@ -166,7 +166,7 @@ class LabelLog:
             self._opened += 1
             segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
             self._segment = segment
-            _sync_folder(self._folder)
+            sync(self._folder)
         size = segment.size
         segment.write([group])
         try:
@@ -204,11 +204,3 @@ def _lines(labels: Sequence[Label]) -> bytes:
     return b"".join(
         encode(StoredLabel(each.prediction_id, each.row, each.label, each.time or now, now)) + b"\n" for each in labels
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

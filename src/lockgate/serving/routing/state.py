@@ -15,26 +15,15 @@ from typing import Any, Final
 
 import msgspec
 
-from lockgate.core.ids import Digest, is_model_name
+from lockgate.core.ids import is_model_name
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.routing.desired import LEASE_S, Desired, DesiredChallenger, DesiredShadow
+from lockgate.serving.disk import write_synced
+from lockgate.serving.routing.desired import Desired
+from lockgate.serving.routing.form import RoutingForm
 from lockgate.serving.routing.sticky import Split
 
 VERSION: Final = 2
 _READS: Final = (1, 2)  # 1 had a champion and a previous bundle, nothing else
-
-
-class _Challenger(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    bundle: str
-    weight: float
-    tags: tuple[str, ...]
-
-
-class _Shadow(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    bundle: str
-    share: float
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,15 +31,8 @@ class _Split(msgspec.Struct, forbid_unknown_fields=True):
     runs: tuple[tuple[str, int], ...]
 
 
-class _Desired(msgspec.Struct, forbid_unknown_fields=True):
-    sequence: int
-    champion: str
-    previous: str | None
+class _Desired(RoutingForm, forbid_unknown_fields=True, kw_only=True):
     since: datetime
-    challengers: tuple[_Challenger, ...] = ()
-    shadows: tuple[_Shadow, ...] = ()
-    salt: str | None = None
-    lease_s: float = LEASE_S
     timeout_s: float | None = None
     constant: dict[str, Any] | None = None
     split: _Split | None = None
@@ -67,24 +49,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _desired(stored: _Desired) -> Desired:
-    return Desired(
-        sequence=stored.sequence,
-        champion=Digest(stored.champion),
-        previous=None if stored.previous is None else Digest(stored.previous),
-        challengers=tuple(
-            DesiredChallenger(name=each.name, bundle=Digest(each.bundle), weight=each.weight, tags=each.tags)
-            for each in stored.challengers
-        ),
-        shadows=tuple(
-            DesiredShadow(name=each.name, bundle=Digest(each.bundle), share=each.share) for each in stored.shadows
-        ),
-        salt=stored.salt,
-        lease_s=stored.lease_s,
-        timeout_s=stored.timeout_s,
-        constant=stored.constant,
-        since=stored.since,
-        split=None if stored.split is None else Split(stored.split.salt, stored.split.runs),
-    )
+    split = None if stored.split is None else Split(stored.split.salt, stored.split.runs)
+    return stored.desired(since=stored.since, timeout_s=stored.timeout_s, constant=stored.constant, split=split)
 
 
 def encode_desired(desired: Desired) -> msgspec.Raw:
@@ -171,15 +137,4 @@ class RoutingFile:
             "environment": self._environment,
             "models": {model: asdict(desired) for model, desired in models.items()},
         }
-        data = msgspec.json.format(msgspec.json.encode(stored))
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the rename itself
-        finally:
-            os.close(folder)
+        write_synced(self.path, msgspec.json.format(msgspec.json.encode(stored)))

@@ -24,6 +24,7 @@ from typing import Final
 import msgspec
 
 from lockgate.errors import ConfigError
+from lockgate.serving.disk import alone
 from lockgate.serving.watch.metric_snapshot import Snapshot, decode, merged, number_of
 from lockgate.serving.watch.metrics import Metrics
 
@@ -121,7 +122,7 @@ class MetricFiles:
 
     def _sum_up(self, gone: list[str]) -> None:
         """Add ended processes to the sum and remove their files, unless another process is at it."""
-        with _alone(self._folder / f"{self._run}-ended.lock") as first:
+        with alone(self._folder / f"{self._run}-ended.lock") as first:
             if not first:
                 return
             ended = self._read_ended()
@@ -199,20 +200,6 @@ def _locked(path: Path) -> int:
         os.close(handle)
         raise
     return handle
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Tell whether this process is the only one at it, for the length of the block."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(handle)
 
 
 def _write_whole(path: Path, data: bytes) -> None:
