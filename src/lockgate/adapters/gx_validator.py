@@ -69,7 +69,10 @@ class GxValidator:
             _write_context(self.settings.suites, document, Path(folder), docs)
             context = gx.get_context(mode="file", context_root_dir=folder)
             suite = _load_suite(context, spec.data.suite, on_disk)
-            results = {name: _run(context, suite, name, frame) for name, frame in frames.items()}
+            results: dict[str, list[dict[str, Json]]] = {}
+            rows: dict[str, int] = {}
+            for name in frames:  # one frame at a time: the next may be read only when it is asked for
+                rows[name], results[name] = _run_whole(context, suite, name, frames)
             context.build_data_docs()
         index = docs / "index.html"
         return {
@@ -78,7 +81,7 @@ class GxValidator:
             "expected": len(on_disk),
             "row_count_expectations": sum(_is_row_count(e) for e in on_disk),
             "docs": index.name if index.is_file() else None,
-            "frames": {name: {"rows": len(frames[name]), "results": results[name]} for name in frames},
+            "frames": {name: {"rows": rows[name], "results": results[name]} for name in frames},
         }
 
 
@@ -182,6 +185,16 @@ def _load_suite(context: FileDataContext, name: str, on_disk: Sequence[Mapping[s
             suite=name,
         )
     return suite
+
+
+def _run_whole(
+    context: FileDataContext, suite: ExpectationSuite, name: str, frames: Mapping[str, pd.DataFrame]
+) -> tuple[int, list[dict[str, Json]]]:
+    """Run the suite on one frame and let the frame go: the library keeps what it was given until its source goes."""
+    frame = frames[name]
+    results = _run(context, suite, name, frame)
+    context.data_sources.delete(f"{suite.name}-{name}")
+    return len(frame), results
 
 
 def _run(context: FileDataContext, suite: ExpectationSuite, name: str, frame: pd.DataFrame) -> list[dict[str, Json]]:

@@ -112,7 +112,15 @@ def read_part(snapshot: Snapshot, name: str, columns: Sequence[str] | None = Non
     unknown = sorted(set(columns or ()) - set(pq.read_schema(path).names))
     if unknown:
         raise BadInput(f"the snapshot has no column {unknown[0]!r}; it has {', '.join(pq.read_schema(path).names)}")
-    return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    return _by_column(path, columns)
+
+
+def _by_column(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Read a file one column after the other: at its peak it takes the frame and one column, not the frame twice."""
+    with pq.ParquetFile(path) as file:
+        names = list(file.schema_arrow.names if columns is None else dict.fromkeys(columns))
+        read = {name: file.read([name]).to_pandas(self_destruct=True)[name] for name in names}
+        return pd.DataFrame(read, columns=names, index=pd.RangeIndex(file.metadata.num_rows), copy=False)
 
 
 def _write(parts: Mapping[str, pa.Table], facts: Mapping[str, Json], spec: ReleaseSpec, folder: Path) -> Digest:

@@ -1,7 +1,8 @@
 """How far a column has moved from where it was: frozen bins, shares in them, and the size of the shift.
 
 The bins are frozen when a model is fitted (`reference_profile`, a part of its bundle) and never drawn again, so that
-months later the same edges are compared. Sizes, not p-values: with 25,000 rows everything is significant.
+months later the same edges are compared. The size of a shift decides; its p value and the size that mere chance gives
+stand beside it, because with 25,000 rows everything is significant and with 200 nothing is sure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lockgate.core.columns import Coded, Column, coded
 from lockgate.core.ids import Json
+from lockgate.core.shift import adjusted, homogeneity, noise_floor
 
 SCHEMA_VERSION = 1
 BINS = 10
@@ -21,12 +24,9 @@ MAX_CATEGORIES = 50
 EPSILON = 1e-4
 """Stands for an empty bin's share, where the logarithm has no value; PSI can then not exceed about 9.2 a feature."""
 
-MISSING_STRING = "__missing__"
-"""What a model's graph takes for a null string (`contract.GraphForm.missing_string`)."""
-
 
 def reference_profile(
-    columns: Mapping[str, NDArray[np.generic]], numeric: Sequence[str], categorical: Sequence[str]
+    columns: Mapping[str, Column], numeric: Sequence[str], categorical: Sequence[str]
 ) -> dict[str, Json]:
     """Freeze every column's bins and the share of rows in each.
 
@@ -74,7 +74,7 @@ def total_variation(expected: NDArray[np.float64], actual: NDArray[np.float64]) 
     return float(np.abs(actual - expected).sum() / 2)
 
 
-def drift(profile: Mapping[str, Json], columns: Mapping[str, NDArray[np.generic]]) -> dict[str, Json]:
+def drift(profile: Mapping[str, Json], columns: Mapping[str, Column]) -> dict[str, Json]:
     """Compare columns with a reference profile.
 
     Args:
@@ -84,27 +84,24 @@ def drift(profile: Mapping[str, Json], columns: Mapping[str, NDArray[np.generic]
     Returns:
         By column: `psi`, `total_variation`, `n` (rows now), `missing` (share now), for numbers `shift_sd` (difference
         of means in reference standard deviations, None where it has none) and for strings `others` (share of values
-        that the reference did not keep apart). A column of the profile that is not in `columns` is left out: the
-        judge then finds it missing.
+        that the reference did not keep apart). Beside the sizes: `noise_floor` (the PSI that chance alone stays below
+        19 times in 20), `cramers_v`, `p_value` (chi-square of homogeneity; rows taken as independent, so it is the
+        least p value there can be) and `q_value` (adjusted over all columns by Benjamini and Hochberg); None where
+        either side has no rows. A column of the profile that is not in `columns` is left out: the judge then finds it
+        missing.
     """
-    told: dict[str, Json] = {}
+    told: dict[str, dict[str, Json]] = {}
+    rows = profile.get("rows")
+    m = rows if isinstance(rows, int) else 0
     for name, reference in _section(profile, "numeric").items():
         if name in columns:
-            told[name] = _numeric_drift(reference, columns[name])
+            told[name] = _numeric_drift(reference, columns[name], m)
     for name, reference in _section(profile, "categorical").items():
         if name in columns:
-            told[name] = _categorical_drift(reference, columns[name])
-    return told
-
-
-def missing_values(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Tell which values are missing: NaN, None, or the marker that stands for a null string at a model's input."""
-    if values.dtype.kind == "f":
-        return np.asarray(np.isnan(values), dtype=np.bool_)
-    if values.dtype.kind in "iub":
-        return np.zeros(len(values), dtype=np.bool_)
-    gone = (each is None or each != each or each == MISSING_STRING for each in values)  # noqa: PLR0124 - NaN alone differs from itself
-    return np.fromiter(gone, dtype=np.bool_, count=len(values))
+            told[name] = _categorical_drift(reference, columns[name], m)
+    tested = {name: p for name, facts in told.items() if isinstance(p := facts["p_value"], float)}
+    q_values = dict(zip(tested, adjusted(list(tested.values())), strict=True))
+    return {name: {**facts, "q_value": q_values.get(name)} for name, facts in told.items()}
 
 
 def quantile_edges(numbers: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
@@ -132,13 +129,15 @@ def edge_bins(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArr
     return np.asarray(below + up_to, dtype=np.int64)
 
 
-def as_seen(values: NDArray[np.generic]) -> NDArray[np.float64]:
+def as_seen(values: Column) -> NDArray[np.float64]:
     """Round numbers to float32, what a model sees of them, so that a profile of its inputs and raw rows agree."""
+    if isinstance(values, Coded):
+        raise TypeError("a column of strings has no numbers; name it under categorical")
     with np.errstate(over="ignore"):  # beyond float32 is infinite to the model too
         return values.astype(np.float32).astype(np.float64)
 
 
-def _numeric_profile(values: NDArray[np.generic]) -> dict[str, Json]:
+def _numeric_profile(values: Column) -> dict[str, Json]:
     numbers = as_seen(values)
     edges = quantile_edges(numbers, BINS)
     finite = numbers[np.isfinite(numbers)]
@@ -156,22 +155,21 @@ def _numeric_shares(numbers: NDArray[np.float64], edges: NDArray[np.float64]) ->
     return np.append(counts, missing.sum()) / max(len(numbers), 1)
 
 
-def _categorical_profile(values: NDArray[np.generic]) -> dict[str, Json]:
-    found, counts = np.unique(values[~missing_values(values)].astype(str), return_counts=True)
-    commonest = found[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]].tolist()
-    return {"values": commonest, "shares": _categorical_shares(values, commonest).tolist()}
+def _categorical_profile(values: Column) -> dict[str, Json]:
+    words = values if isinstance(values, Coded) else coded(values)
+    found = sorted(zip(words.values, words.counts().tolist(), strict=True), key=lambda each: (-each[1], each[0]))
+    commonest = [value for value, rows in found[:MAX_CATEGORIES] if rows]
+    return {"values": commonest, "shares": _categorical_shares(words, commonest).tolist()}
 
 
-def _categorical_shares(values: NDArray[np.generic], kept: Sequence[str]) -> NDArray[np.float64]:
-    missing = missing_values(values)
-    found, counts = np.unique(values[~missing].astype(str), return_counts=True)
-    by_value = dict(zip(found.tolist(), counts.tolist(), strict=True))
-    of_kept = [by_value.get(value, 0) for value in kept]
-    others = int(counts.sum()) - sum(of_kept)
-    return np.array([*of_kept, others, int(missing.sum())], dtype=np.float64) / max(len(values), 1)
+def _categorical_shares(values: Column, kept: Sequence[str]) -> NDArray[np.float64]:
+    words = values if isinstance(values, Coded) else coded(values)
+    places = words.among(kept)
+    places[places < 0] = len(kept) + 1
+    return np.bincount(places, minlength=len(kept) + 2) / max(len(places), 1)
 
 
-def _numeric_drift(reference: Mapping[str, Json], values: NDArray[np.generic]) -> dict[str, Json]:
+def _numeric_drift(reference: Mapping[str, Json], values: Column, reference_rows: int) -> dict[str, Json]:
     numbers = as_seen(values)
     actual = _numeric_shares(numbers, _floats(reference["edges"]))
     known = numbers[np.isfinite(numbers)]
@@ -179,22 +177,27 @@ def _numeric_drift(reference: Mapping[str, Json], values: NDArray[np.generic]) -
     shift: float | None = None
     if len(known) and isinstance(mean, float | int) and isinstance(sd, float | int) and sd > 0:
         shift = (float(known.mean()) - mean) / sd
-    return {**_sizes(_floats(reference["shares"]), actual, len(values)), "shift_sd": shift}
+    sizes = _sizes(_floats(reference["shares"]), actual, len(values), reference_rows)
+    return {**sizes, "shift_sd": shift}
 
 
-def _categorical_drift(reference: Mapping[str, Json], values: NDArray[np.generic]) -> dict[str, Json]:
+def _categorical_drift(reference: Mapping[str, Json], values: Column, reference_rows: int) -> dict[str, Json]:
     kept = reference["values"]
     expected = _floats(reference["shares"])
     actual = _categorical_shares(values, [str(each) for each in kept] if isinstance(kept, Sequence) else [])
-    return {**_sizes(expected, actual, len(values)), "others": float(actual[-2])}
+    return {**_sizes(expected, actual, len(values), reference_rows), "others": float(actual[-2])}
 
 
-def _sizes(expected: NDArray[np.float64], actual: NDArray[np.float64], n: int) -> dict[str, Json]:
+def _sizes(expected: NDArray[np.float64], actual: NDArray[np.float64], n: int, m: int) -> dict[str, Json]:
+    test = homogeneity(expected * m, actual * n)
     return {
         "psi": psi(expected, actual),
         "total_variation": total_variation(expected, actual),
         "n": n,
         "missing": float(actual[-1]),
+        "noise_floor": noise_floor(test.cells, n, m),
+        "cramers_v": test.cramers_v,
+        "p_value": test.p_value,
     }
 
 

@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata  # type: ignore[import-untyped]  # no stubs published
 
+from lockgate.core.columns import Coded, Column, coded, is_number
 from lockgate.core.contract import TaskKind
-from lockgate.core.drift import edge_bins, missing_values, quantile_edges
+from lockgate.core.drift import edge_bins, quantile_edges
 from lockgate.core.ids import Json
 
 BINS = 20
 """Quantile bins of a numeric feature: enough for a threshold effect, few enough for a stable mean in each."""
 MIN_CLASS_ROWS = 50
 """A class with fewer rows on either side says nothing about a feature; it is left out of the score."""
-_Z = 1.96  # two-sided 95 %
+Z = 1.96  # two-sided 95 %
 
 
 def label_codes(labels: Sequence[object], classes: Sequence[str]) -> NDArray[np.int64]:
@@ -30,7 +30,7 @@ def label_codes(labels: Sequence[object], classes: Sequence[str]) -> NDArray[np.
     return np.fromiter((index.get(str(each), -1) for each in labels), dtype=np.int64, count=len(labels))
 
 
-def cells(values: NDArray[np.generic], *, bins: int = BINS) -> NDArray[np.int64]:
+def cells(values: Column, *, bins: int = BINS) -> NDArray[np.int64]:
     """Put each row in a cell: a quantile bin of a number (`drift.edge_bins`), a string's category; missing is cell 0.
 
     Args:
@@ -39,15 +39,14 @@ def cells(values: NDArray[np.generic], *, bins: int = BINS) -> NDArray[np.int64]
     Returns:
         Shape (n,), from 0.
     """
-    if values.dtype.kind in "fiub":
+    if not isinstance(values, Coded) and is_number(values):
         numbers = values.astype(np.float64)
         known = ~np.isnan(numbers)
         found = np.zeros(len(numbers), dtype=np.int64)
         found[known] = edge_bins(numbers[known], quantile_edges(numbers, bins)) + 1
         return found
-    missing = missing_values(values)
-    _, codes = np.unique(np.where(missing, "", values.astype(str)), return_inverse=True)
-    return np.where(missing, 0, codes.astype(np.int64) + 1)
+    words = values if isinstance(values, Coded) else coded(values)
+    return words.codes.astype(np.int64) + 1
 
 
 def single_feature_score(
@@ -82,7 +81,7 @@ def single_feature_score(
     for code in range(1, 2) if kind is TaskKind.BINARY else range(n_classes):
         inside = (target == code).astype(np.float64)
         if min(inside.sum(), len(inside) - inside.sum()) >= MIN_CLASS_ROWS:
-            aucs[code] = _auc(inside, _from_other_half(feature, inside))
+            aucs[code] = _auc(feature, inside)
     if not aucs:
         return {"score": None, "worst_score": None, "worst_class": None}
     worst = max(aucs, key=lambda code: aucs[code])
@@ -116,7 +115,7 @@ def missing_purity(missing: NDArray[np.bool_], target: NDArray[np.int64], n_clas
         inside = target == code
         base = float(inside.mean())
         if base < 1.0:
-            gained = (_wilson_lower(int(inside[missing].sum()), n) - base) / (1.0 - base)
+            gained = (wilson_lower(int(inside[missing].sum()), n) - base) / (1.0 - base)
             if gained > purity:
                 purity = gained
                 best |= {"purity": gained, "class": code}
@@ -124,7 +123,7 @@ def missing_purity(missing: NDArray[np.bool_], target: NDArray[np.int64], n_clas
 
 
 def leakage_scores(
-    features: Mapping[str, NDArray[np.generic]],
+    features: Mapping[str, Column],
     target: NDArray[np.int64] | NDArray[np.float64],
     kind: TaskKind,
     classes: Sequence[str] = (),
@@ -164,24 +163,32 @@ def _from_other_half(feature: NDArray[np.int64], target: NDArray[np.float64]) ->
     return predicted
 
 
-def _auc(inside: NDArray[np.float64], score: NDArray[np.float64]) -> float:
-    """Area under the ROC curve by the Mann-Whitney statistic, ties halved, averaged over the two halves.
+def _auc(feature: NDArray[np.int64], inside: NDArray[np.float64]) -> float:
+    """Area under the ROC curve of the cells' means, ties halved, averaged over the two halves of the rows.
 
-    The halves are ranked apart: their predictions come from different means and are not on one scale.
+    The halves are scored apart: their predictions come from different means and are not on one scale. All rows of a
+    cell have one score, so that the cells' counts are all that is needed (Mann-Whitney over a table).
     """
+    n_cells = int(feature.max()) + 1 if len(feature) else 0
+    rows = [np.bincount(feature[parity::2], minlength=n_cells).astype(np.float64) for parity in (0, 1)]
+    hits = [np.bincount(feature[parity::2], weights=inside[parity::2], minlength=n_cells) for parity in (0, 1)]
     halves = []
-    for parity in (0, 1):
-        here, ranks = inside[parity::2], rankdata(score[parity::2])
-        positive = here.sum()
-        negative = len(here) - positive
-        if positive and negative:
-            halves.append(float((ranks[here == 1].sum() - positive * (positive + 1) / 2) / (positive * negative)))
+    for here, other in ((0, 1), (1, 0)):
+        if not rows[other].sum() or not hits[here].sum() or hits[here].sum() == rows[here].sum():
+            continue
+        overall = hits[other].sum() / rows[other].sum()
+        score = np.where(rows[other] > 0, hits[other] / np.maximum(rows[other], 1), overall)
+        _, rank = np.unique(score, return_inverse=True)
+        positive, total = np.bincount(rank, weights=hits[here]), np.bincount(rank, weights=rows[here])
+        negative = total - positive
+        below = np.cumsum(negative) - negative / 2
+        halves.append(float((positive * below).sum() / (positive.sum() * negative.sum())))
     return float(np.mean(halves)) if halves else float("nan")
 
 
-def _wilson_lower(hits: int, n: int) -> float:
+def wilson_lower(hits: int, n: int) -> float:
     """Return the lower bound of a share (Wilson 1927, score interval, 95 % two-sided)."""
     share = hits / n
-    centre = share + _Z**2 / (2 * n)
-    width = _Z * float(np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)))
-    return (centre - width) / (1 + _Z**2 / n)
+    centre = share + Z**2 / (2 * n)
+    width = Z * float(np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)))
+    return (centre - width) / (1 + Z**2 / n)

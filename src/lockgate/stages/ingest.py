@@ -1,22 +1,35 @@
-"""Stage 1, after the landed files were taken in: freeze the rows of this release, and say what landed."""
+"""Stage 1, after the landed files were taken in: freeze the rows of this release, and say what landed.
+
+Measured beside that, under `contract`: what changed against the champion's contract, by the values of the newest batch.
+`{"champion", "changes": [{"column", "kind", "was", "is", "share", "far_share", "n"}]}`, or `{"champion", "unknown":
+reason}`, or `{"champion": None}` where there never was one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lockgate.core.ids import Json
+from lockgate.core.contract import ColumnType
+from lockgate.core.contract_diff import form_changes, value_changes
+from lockgate.core.ids import Digest, Json
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
 from lockgate.ports import DatasetStore, Ingested, Snapshot
+from lockgate.stages.feature_columns import feature_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def measure_ingest(
-    store: DatasetStore, spec: ReleaseSpec, landed: Sequence[Ingested | LedgerRow]
+    store: DatasetStore,
+    spec: ReleaseSpec,
+    landed: Sequence[Ingested | LedgerRow],
+    *,
+    champion: Digest | None = None,
+    contract: Mapping[str, Json] | None = None,
 ) -> tuple[Mapping[str, Mapping[str, Json]], Snapshot | None]:
     """Freeze the table, and measure for the schema gate.
 
@@ -24,6 +37,8 @@ def measure_ingest(
         landed: What this release is made of: what `DatasetStore.ingest` returned, or the ledger's rows about it
             (BATCH_INGESTED, BATCH_QUARANTINED), so that a crash in between forgets nothing. May be empty: a release
             may also be asked for without new data.
+        champion: The bundle that serves; None only when the ledger shows that there never was one.
+        contract: Its `contract.json`; None with a champion: the gate will say that it could not compare.
 
     Returns:
         The measurements by gate, and the snapshot; None when the table is too short for the split and a file of this
@@ -48,6 +63,7 @@ def measure_ingest(
         "snapshot": None if snapshot is None else _told(snapshot),
         "too_short": short,
         "columns": None if snapshot is None else _columns(store, spec, snapshot),
+        "contract": _contract(store, spec, snapshot, champion, contract),
     }
     return {"schema": measured}, snapshot
 
@@ -86,6 +102,35 @@ def _columns(store: DatasetStore, spec: ReleaseSpec, snapshot: Snapshot) -> dict
     mistyped = [name for name in spec.data.numeric if name in frame and not _is_number(frame, name)]
     mistyped += [name for name in spec.data.categorical if name in frame and _is_number(frame, name)]
     return {"there": len(frame.columns), "missing": missing, "mistyped": mistyped}
+
+
+def _contract(
+    store: DatasetStore,
+    spec: ReleaseSpec,
+    snapshot: Snapshot | None,
+    champion: Digest | None,
+    contract: Mapping[str, Json] | None,
+) -> dict[str, Json]:
+    """Compare the newest batch with the champion's contract."""
+    if champion is None:
+        return {"champion": None}
+    if contract is None or snapshot is None:
+        gone = "its contract.json cannot be read" if contract is None else "there is no snapshot to compare"
+        return {"champion": champion, "unknown": gone}
+    numbers = dict.fromkeys(spec.data.numeric, ColumnType.NUMBER)
+    types = {**numbers, **dict.fromkeys(spec.data.categorical, ColumnType.STRING)}
+    target: dict[str, Json] = {
+        "task": spec.task.kind.value,
+        "classes": list(spec.task.classes),
+        "unit": spec.task.unit,
+    }
+    try:
+        changes = form_changes(contract, types, spec.data.label, target)
+        batch = store.part(snapshot, "batch", list(spec.data.features))
+        changes += value_changes(contract, feature_columns(batch, spec))
+    except (BadInput, ValueError, TypeError) as why:
+        return {"champion": champion, "unknown": str(getattr(why, "message", why))}
+    return {"champion": champion, "changes": changes}
 
 
 def _is_number(frame: pd.DataFrame, name: str) -> bool:

@@ -1,28 +1,30 @@
 """Stage 2: hold the frozen rows against the suite, and look for leaks, drift, duplicates and too little data.
 
-One reading of each part serves all gates. What is measured is numbers about columns; no row leaves this module.
+Each part is read once and let go before the next, so that the largest of them is what must fit: the suite and all
+measurements see the same reading. What is measured is numbers about columns; no row leaves this stage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lockgate.core.contract import TaskKind
-from lockgate.core.drift import drift
 from lockgate.core.ids import Digest, Json
-from lockgate.core.leakage import label_codes, leakage_scores
-from lockgate.core.spec import ReleaseSpec, SplitMethod
+from lockgate.core.spec import ReleaseSpec
 from lockgate.ports import DatasetStore, DataValidator, Snapshot
+from lockgate.stages import batches, drifting, leaks
+from lockgate.stages.drifting import Moved, Reference, ReferenceRows, measure_drift
+from lockgate.stages.feature_columns import feature_columns
+from lockgate.stages.leaks import measure_leakage
+from lockgate.stages.part_facts import PartFacts, columns_of, facts_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAIRS = (("train", "validation"), ("train", "holdout"), ("validation", "holdout"))
+__all__ = ["feature_columns", "measure_drift", "measure_leakage", "measure_validation"]
+
+_SUITED = ("batch", "train")
 
 
 def measure_validation(  # noqa: PLR0913 - the ports, and what is compared
@@ -34,6 +36,9 @@ def measure_validation(  # noqa: PLR0913 - the ports, and what is compared
     champion: Digest | None,
     reference_profile: Mapping[str, Json] | None,
     docs: Path,
+    champion_rows: Snapshot | None = None,
+    champion_rows_gone: str = "the champion's training rows were not asked for",
+    history: Sequence[int] = (),
 ) -> Mapping[str, Mapping[str, Json]]:
     """Measure for the gates expectations, batch, leakage and drift.
 
@@ -42,117 +47,89 @@ def measure_validation(  # noqa: PLR0913 - the ports, and what is compared
         reference_profile: `reference_profile.json` of the champion. None with a champion: the drift gate will say
             that it could not measure.
         docs: Folder for the pages of the suite's results.
+        champion_rows: The snapshot that the champion was trained on; None: gone.
+        champion_rows_gone: Why it is gone.
+        history: Rows of the batches that landed before the newest one, oldest first.
 
     Returns:
         Each gate's measurements, by its name.
     """
-    train, batch = store.part(snapshot, "train"), store.part(snapshot, "batch")
-    narrow = [*spec.data.key, spec.data.time]
-    parts = {
-        "train": train[narrow],
-        "validation": store.part(snapshot, "validation", narrow),
-        "holdout": store.part(snapshot, "holdout", narrow),
-    }
+    reference = Reference(champion=champion, profile=reference_profile, snapshot=champion_rows, gone=champion_rows_gone)
+    then = drifting.reference_rows(store, spec, reference)
+    reading = _Reading(store, spec, snapshot, reference, then)
+    expectations = validator.validate(spec, reading, docs)
+    reading.finish()
+    rows = snapshot.rows.get("batch", 0)
     return {
-        "expectations": validator.validate(spec, {"batch": batch, "train": train}, docs),
-        "batch": measure_batch(spec, snapshot, train, batch, parts),
-        "leakage": measure_leakage(spec, train, parts),
-        "drift": measure_drift(spec, batch, champion, reference_profile),
+        "expectations": expectations,
+        "batch": {**reading.batch, "history": batches.measure_history(rows, history)},
+        "leakage": leaks.joined(reading.leaks, reading.patterns, leaks.part_leaks(spec, reading.parts)),
+        "drift": drifting.joined(reference, reading.moved("batch"), reading.moved("train"), then),
     }
 
 
-def measure_batch(
-    spec: ReleaseSpec,
-    snapshot: Snapshot,
-    train: pd.DataFrame,
-    batch: pd.DataFrame,
-    parts: Mapping[str, pd.DataFrame],
-) -> dict[str, Json]:
-    """Measure volume, freshness, duplicates and labels."""
-    newest = batch[spec.data.time].max() if len(batch) else None
-    lag_s = None if newest is None else (newest - snapshot.as_of).total_seconds()
-    rows = sum(len(part) for part in parts.values())
-    return {
-        "rows": len(batch),
-        "train_rows": len(train),
-        "split_rows": rows,
-        "duplicate_share": _repeated(spec, parts) / rows if rows else None,
-        "as_of": snapshot.as_of.isoformat(),
-        "batch_age_s": None if lag_s is None else max(-lag_s, 0.0),
-        "label_lag_s": None if lag_s is None else max(lag_s, 0.0),
-        "unlabelled_share": float(batch[spec.data.label].isna().mean()) if len(batch) else None,
-        "label": _label(spec, train),
-    }
+class _Reading(Mapping[str, "pd.DataFrame"]):
+    """The frames that the suite is run on, read when asked for; whatever is measured of one is measured then."""
 
+    def __init__(
+        self, store: DatasetStore, spec: ReleaseSpec, snapshot: Snapshot, reference: Reference, then: ReferenceRows
+    ) -> None:
+        self._store, self._spec, self._snapshot = store, spec, snapshot
+        self._reference, self._then = reference, then
+        self._moved: dict[str, Moved] = {}
+        self._seen: set[str] = set()
+        self.batch: dict[str, Json] = {}
+        self.leaks: dict[str, Json] = {}
+        self.patterns: dict[str, dict[str, Json]] = {}
+        self.parts: dict[str, PartFacts] = {}
 
-def measure_leakage(spec: ReleaseSpec, train: pd.DataFrame, parts: Mapping[str, pd.DataFrame]) -> dict[str, Json]:
-    """Measure how much each feature knows alone, and how far apart the parts are."""
-    label = train[spec.data.label]
-    regression = spec.task.kind is TaskKind.REGRESSION
-    target = label.to_numpy(dtype=np.float64) if regression else label_codes(label.tolist(), spec.task.classes)
-    keys = {name: _keys(spec, part) for name, part in parts.items()}
-    ends = {name: (part[spec.data.time].min(), part[spec.data.time].max()) for name, part in parts.items()}
-    return {
-        "kind": spec.task.kind.value,
-        "method": spec.split.method.value,
-        "train_rows": len(train),
-        "expected": list(spec.data.features),
-        "features": leakage_scores(feature_columns(train, spec), target, spec.task.kind, spec.task.classes),
-        "forbidden_features": sorted(set(spec.data.features) & {*spec.data.forbidden, spec.data.label}),
-        "shared_keys": {f"{a}_{b}": len(keys[a] & keys[b]) for a, b in _PAIRS},
-        "gap_s": None
-        if spec.split.method is not SplitMethod.TIME
-        else {f"{a}_{b}": (ends[b][0] - ends[a][1]).total_seconds() for a, b in (_PAIRS[0], _PAIRS[2])},
-    }
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """Read a part, and measure it the first time."""
+        if name not in _SUITED:
+            raise KeyError(name)
+        frame = self._store.part(self._snapshot, name)
+        if name not in self._seen:
+            self._seen.add(name)
+            (self._measure_batch if name == "batch" else self._measure_train)(frame)
+            if self._reference.champion is not None:
+                self._moved[name] = drifting.moved(self._spec, frame, self._reference)
+        return frame
 
+    def __iter__(self) -> Iterator[str]:
+        """Yield the parts that the suite is run on."""
+        return iter(_SUITED)
 
-def measure_drift(
-    spec: ReleaseSpec, batch: pd.DataFrame, champion: Digest | None, profile: Mapping[str, Json] | None
-) -> dict[str, Json]:
-    """Measure how far the newest batch is from what the champion was fitted on."""
-    if champion is None:
-        return {"champion": None, "rows": len(batch)}
-    found = {} if profile is None else drift(profile, feature_columns(batch, spec))
-    return {
-        "champion": champion,
-        "rows": len(batch),
-        "features": found,
-        "not_compared": [name for name in spec.data.features if name not in found],
-    }
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(_SUITED)
 
+    def finish(self) -> None:
+        """Measure what is left: parts that the suite did not ask for, and those it is not run on."""
+        for name in _SUITED:
+            if name not in self._seen:
+                _ = self[name]
+        entity, columns = self._spec.data.entity, columns_of(self._spec)
+        if entity is not None and self.parts["train"].entities is not None:
+            columns = tuple(dict.fromkeys((*columns, entity)))
+        for name in ("validation", "holdout"):
+            rows = self._store.part(self._snapshot, name, columns)
+            self.parts[name] = facts_of(self._spec, rows)
+        self.batch |= batches.measure_parts(self.parts, self._reference)
 
-def feature_columns(frame: pd.DataFrame, spec: ReleaseSpec) -> dict[str, NDArray[Any]]:
-    """Return the features as arrays: float64 with NaN for numbers, objects with NaN or None for strings.
+    def moved(self, name: str) -> dict[str, Json] | None:
+        """Return how far a part is from the champion's reference; None where there is no champion."""
+        now = self._moved.get(name)
+        return None if now is None else drifting.compared(self._spec, now, self._then)
 
-    The form that `core.drift` and `core.leakage` take; what the champion's profile was made from must be in it too.
-    """
-    numbers = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in spec.data.numeric}
-    strings = {name: frame[name].to_numpy(dtype=object) for name in spec.data.categorical}
-    return {**numbers, **strings}
+    def _measure_batch(self, batch: pd.DataFrame) -> None:
+        self.batch |= batches.measure_newest(self._spec, self._snapshot, batch)
+        self.patterns = leaks.batch_patterns(self._spec, batch)
 
-
-def _label(spec: ReleaseSpec, train: pd.DataFrame) -> dict[str, Json]:
-    label = train[spec.data.label]
-    if spec.task.kind is TaskKind.REGRESSION:
-        return {
-            "kind": spec.task.kind.value,
-            "distinct": int(label.nunique()),
-            "mean": float(label.mean()) if len(label) else None,
-            "sd": float(label.std(ddof=0)) if len(label) else None,
-        }
-    counts = label.value_counts()
-    shares = {name: int(counts.get(name, 0)) / len(label) if len(label) else 0.0 for name in spec.task.classes}
-    rarest = min(shares, key=lambda name: shares[name])
-    return {"kind": spec.task.kind.value, "shares": shares, "rarest": rarest, "rarest_share": shares[rarest]}
-
-
-def _keys(spec: ReleaseSpec, part: pd.DataFrame) -> set[tuple[object, ...]]:
-    return set(part[list(spec.data.key)].itertuples(index=False, name=None))
-
-
-def _repeated(spec: ReleaseSpec, parts: Mapping[str, pd.DataFrame]) -> int:
-    """Count the rows whose key stands more than once in all parts together."""
-    distinct: set[tuple[object, ...]] = set()
-    for part in parts.values():
-        distinct |= _keys(spec, part)
-    return sum(len(part) for part in parts.values()) - len(distinct)
+    def _measure_train(self, train: pd.DataFrame) -> None:
+        label = train[self._spec.data.label]
+        shift = None
+        if self._reference.champion is not None:
+            shift = drifting.label_shift(self._spec, label, self._then)
+        self.batch |= {"label": batches.measure_label(self._spec, label), "label_shift": shift}
+        self.leaks = leaks.train_leaks(self._spec, train)
+        self.parts["train"] = facts_of(self._spec, train)

@@ -19,6 +19,7 @@ SCHEMA: dict[str, Any] = {
     "snapshot": {"rows": {"train": 900}},
     "too_short": None,
     "columns": {"there": 9, "missing": [], "mistyped": []},
+    "contract": {"champion": "c" * 64, "changes": []},
 }
 
 
@@ -41,6 +42,12 @@ BATCH: dict[str, Any] = {
     "label_lag_s": 3600.0,
     "unlabelled_share": 0.05,
     "label": {"kind": "binary", "rarest": "yes", "rarest_share": 0.2},
+    "history": {"batches": 4, "median_rows": 1100.0, "ratio": 0.91},
+    "copied_share": 0.0,
+    "champion": "c" * 64,
+    "champion_rows": 5500,
+    "rows_ratio": 1.1,
+    "label_shift": {"shift": 0.02, "n": 4000},
 }
 LEAKAGE: dict[str, Any] = {
     "kind": "multiclass",
@@ -54,12 +61,29 @@ LEAKAGE: dict[str, Any] = {
     "forbidden_features": [],
     "shared_keys": {"train_validation": 0, "train_holdout": 0, "validation_holdout": 0},
     "gap_s": {"train_validation": 60.0, "validation_holdout": 60.0},
+    "null_patterns": {
+        name: {
+            "filled": {"purity": 0.1, "class": "x", "n": 4000},
+            "label_gap": 0.1,
+            "unlabelled": {"gap": 0.0, "share": 0.1, "rest": 0.1, "n": 100},
+            "newest": {"gap": 0.0, "share": 0.1, "rest": 0.1, "n": 100},
+        }
+        for name in ("a", "b")
+    },
+    "twins": {
+        pair: {"share": 0.01, "natural": 0.01, "excess": 0.0, "n": 900}
+        for pair in ("train_validation", "train_holdout")
+    },
+    "shared_groups": dict.fromkeys(("train_validation", "train_holdout", "validation_holdout"), 0),
+    "shared_entities": dict.fromkeys(("train_validation", "train_holdout", "validation_holdout"), 7),
+    "times": {"asked_at": {"n": 900, "later_share": 0.0}},
 }
-DRIFT: dict[str, Any] = {
-    "champion": "c" * 64,
+MOVED: dict[str, Any] = {
     "rows": 1000,
     "features": {"a": {"psi": 0.01}, "b": {"psi": 0.3}, "c": {"psi": 0.02}, "d": {"psi": 0.0}},
+    "domain": {"n": 1000, "auc": {"estimate": 0.52, "low": 0.45, "high": 0.58}, "by": []},
 }
+DRIFT: dict[str, Any] = {"champion": "c" * 64, **MOVED, "training": MOVED}
 GOOD = [
     (schema.GATE, SCHEMA),
     (expectations.GATE, EXPECTATIONS),

@@ -17,6 +17,8 @@ from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction
 from lockgate.core.verdict import Check, Direction, GateReport, compare, report
 
+_NULLS = "null_patterns"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
@@ -30,6 +32,13 @@ class Thresholds:
         r2: Largest share of variance that one feature alone explains; regression.
         missing_purity: How surely a missing value may mean one class: 0 not at all, 1 always (the lower bound of its
             95 % interval); classification.
+        unlabelled_null_gap: By how much more often a value may be missing in rows without a label than in the others
+            (lower bound of the difference): what arrives with the label was not there before it. 0.5: ours; on the
+            demo data the departure delay has 0.85, the aircraft of cancelled flights 0.31.
+        twin_excess: Largest share of a later part's rows that have a twin in train (features to 1 in 4,096, and label)
+            beyond what is natural within train. 0.05: ours.
+        observed_at: Columns that tell when a row's features were observed: none may be later than `data.time`. Other
+            columns of times are shown only, because an outcome's own time is later by nature.
         known_strong: Features that a person looked at and found strong for an honest reason (a distance, for the time
             of a flight). They are shown, and do not block.
     """
@@ -38,13 +47,25 @@ class Thresholds:
     class_auc: Fraction = 0.95
     r2: Fraction = 0.95
     missing_purity: Fraction = 0.90
+    unlabelled_null_gap: Fraction = 0.5
+    twin_excess: Fraction = 0.05
+    observed_at: tuple[str, ...] = ()
     known_strong: tuple[str, ...] = ()
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     """Judge `stages.validate_data.measure_leakage`'s measurements; what is not there is an ERROR check."""
     seen = evidence.measurements
-    checks = [*_alone(seen, thresholds), *_declared(seen), *_apart(seen), *_in_order(seen)]
+    checks = [
+        *_alone(seen, thresholds),
+        *_by_missing(seen, thresholds),
+        *_declared(seen),
+        *_apart(seen),
+        *_twins(seen, thresholds),
+        *_groups(seen),
+        *_in_order(seen),
+        *_times(seen, thresholds),
+    ]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
 
@@ -69,11 +90,41 @@ def _alone(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     ]
 
 
-def _highest(  # noqa: PLR0913 - what to look at and how to say it; the last three are keywords
-    seen: Mapping[str, Json], name: str, path: str, *, limit: float, known_strong: tuple[str, ...], why: str
+def _by_missing(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
+    """Judge when values are missing: with the label's value, with a label that is not there yet, in the newest rows."""
+    event = "; a value that comes with the event, or after it, leaks it"
+    late = f"are missing where the label is: {{}}{event}. Take them out of the features"
+    new = "are missing in the newest rows of the batch: {}; are they filled in later, or did a source stop?"
+    wanted = [
+        ("missing_without_label", "unlabelled.gap", thresholds.unlabelled_null_gap, late, True),
+        ("missing_when_new", "newest.gap", thresholds.unlabelled_null_gap, new, False),
+    ]
+    if value_at(seen, "kind") == TaskKind.REGRESSION.value:
+        told = f"are missing where the label is high, or where it is low: {{}}{event}"
+        wanted.append(("missing_label_gap", "label_gap", thresholds.missing_purity, told, True))
+    else:
+        told = f"are there just when the label is one class: {{}}{event}"
+        wanted.append(("filled_purity", "filled.purity", thresholds.missing_purity, told, True))
+    strong = thresholds.known_strong
+    return [
+        _highest(seen, name, path, limit=most, known_strong=strong, why=said, of=_NULLS, required=binds)
+        for name, path, most, said, binds in wanted
+    ]
+
+
+def _highest(  # noqa: PLR0913 - what to look at and how to say it; all but three are keywords
+    seen: Mapping[str, Json],
+    name: str,
+    path: str,
+    *,
+    limit: float,
+    known_strong: tuple[str, ...],
+    why: str,
+    of: str = "features",
+    required: bool = True,
 ) -> Check:
     """Compare the highest number of any feature that is not known to be strong; one that is not there is an ERROR."""
-    scores = _scores(seen, path)
+    scores = _scores(seen, path, of)
     judged = {feature: score for feature, score in scores.items() if feature not in known_strong}
     unmeasured = sorted(feature for feature, score in scores.items() if score is None)
     known = {feature: score for feature, score in judged.items() if score is not None}
@@ -84,16 +135,23 @@ def _highest(  # noqa: PLR0913 - what to look at and how to say it; the last thr
     told = ", ".join(f"{feature} ({known[feature]:.3f})" for feature in above)
     reason = why.format(told) if above else f"no measurement for {', '.join(unmeasured[:5]) or 'any feature'}"
     return compare(
-        name, highest, limit, Direction.AT_MOST, reason=f"features {reason}", n=count(seen, "train_rows"), n_min=1
+        name,
+        highest,
+        limit,
+        Direction.AT_MOST,
+        reason=f"features {reason}",
+        required=required,
+        n=count(seen, "train_rows"),
+        n_min=1,
     )
 
 
-def _scores(seen: Mapping[str, Json], path: str) -> dict[str, float | None]:
+def _scores(seen: Mapping[str, Json], path: str, of: str) -> dict[str, float | None]:
     """Return each expected feature's number, None where it was not measured."""
     expected = value_at(seen, "expected")
     if not isinstance(expected, Sequence) or isinstance(expected, str):
         return {}
-    measured = value_at(seen, "features")
+    measured = value_at(seen, of)
     by_feature = measured if isinstance(measured, Mapping) else {}
     found: dict[str, float | None] = {}
     for feature in expected:
@@ -129,6 +187,71 @@ def _apart(seen: Mapping[str, Json]) -> list[Check]:
             reason=f"rows with one key stand in two parts ({pair}): what is evaluated was trained on",
         )
         for pair in ("train_validation", "train_holdout", "validation_holdout")
+    ]
+
+
+def _twins(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
+    return [
+        compare(
+            "twin_excess",
+            number(seen, f"twins.{pair}.excess"),
+            thresholds.twin_excess,
+            Direction.AT_MOST,
+            unit="fraction",
+            slice=f"parts={pair}",
+            n=count(seen, f"twins.{pair}.n"),
+            estimate=number(seen, f"twins.{pair}.share"),
+            reason="rows have a twin among the training rows, features and label alike, more often than training rows "
+            "have among themselves: were they copied under other keys? Take the copies out",
+        )
+        for pair in ("train_validation", "train_holdout")
+    ]
+
+
+def _groups(seen: Mapping[str, Json]) -> list[Check]:
+    """Judge whether what belongs together stands in two parts; by time and at random it is shown where it matters."""
+    method = value_at(seen, "method")
+    if method == "group":
+        what, required = "shared_groups", True
+        why = "the split keeps groups together, and yet some stand in two parts; freeze the table again"
+    elif method == "random" and number(seen, "shared_entities.train_holdout") is not None:
+        what, required = "shared_entities", False
+        why = "one entity stands in train and holdout; what was learnt of it by heart counts. Use split.method: group"
+    else:
+        return []
+    return [
+        compare(
+            what,
+            number(seen, f"{what}.{pair}"),
+            0,
+            Direction.EQUAL,
+            unit="values",
+            slice=f"parts={pair}",
+            required=required,
+            reason=why,
+        )
+        for pair in ("train_validation", "train_holdout", "validation_holdout")
+    ]
+
+
+def _times(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
+    """Compare other columns of times with the row's own: those that tell when features were observed bind."""
+    times = value_at(seen, "times")
+    found = times if isinstance(times, Mapping) else {}
+    return [
+        compare(
+            "observed_later",
+            number(facts, "later_share") if isinstance(facts := found.get(column), Mapping) else None,
+            0,
+            Direction.EQUAL,
+            unit="fraction",
+            slice=f"column={column}",
+            required=column in thresholds.observed_at,
+            n=count(facts, "n") if isinstance(facts, Mapping) else None,
+            reason=f"{column} is later than the row's own time: what is observed after an answer is due is not known "
+            "then. Join features as they were at that time; list the column in gates.leakage.observed_at to bind it",
+        )
+        for column in sorted({*found, *thresholds.observed_at})
     ]
 
 
