@@ -104,7 +104,8 @@ def _from_segments(folder: Path, search: _Search) -> Iterator[LoggedRequest]:
             return
         if line.kind == LIVE and not line.fallback and line.rows <= _ROWS_AT_MOST and search.is_new(line.prediction_id):
             if line.inputs and not line.hashed and not line.omitted:
-                yield _request(line.rows, _listed(line.inputs), _listed(line.outputs))
+                said = (line.request_id, line.entity, line.digest)
+                yield _request(line.rows, _listed(line.inputs), _listed(line.outputs), said)
             else:
                 search.unrepeatable += 1
 
@@ -117,9 +118,17 @@ def _listed(columns: Mapping[str, LoggedValues]) -> dict[str, list[Any]]:
     return {name: listed(values) for name, values in columns.items()}
 
 
-def _request(rows: int, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]]) -> LoggedRequest:
+def _request(
+    rows: int, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], said: tuple[str | None, str | None, str]
+) -> LoggedRequest:
+    """Return a request of so many rows; `said` is its caller's id, its entity and the bundle that answered."""
+    request_id, entity, digest = said
     return LoggedRequest(
-        rows=tuple({name: values[index] for name, values in inputs.items()} for index in range(rows)), outputs=outputs
+        rows=tuple({name: values[index] for name, values in inputs.items()} for index in range(rows)),
+        outputs=outputs,
+        request_id=request_id,
+        entity=entity,
+        digest=digest,
     )
 
 
@@ -175,7 +184,9 @@ def _from_part(path: Path, part: int, search: _Search) -> Iterator[tuple[datetim
                 search.unrepeatable += 1
             else:
                 inputs, outputs = (_columns(prefix, request) for prefix in ("input_", "output_"))
-                yield request[0]["time"], _request(len(request), inputs, outputs)
+                first = request[0]
+                said = (first["request_id"], first["entity"], first["digest"])
+                yield first["time"], _request(len(request), inputs, outputs, said)
 
 
 def _by_request(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

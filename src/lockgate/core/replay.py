@@ -21,10 +21,16 @@ class LoggedRequest:
     Attributes:
         rows: What was asked.
         outputs: What was answered, by output name, one value a row.
+        request_id: The caller's own id; None: it gave none.
+        entity: What keyed the routing; None: nothing did.
+        digest: The bundle that answered; empty where the log does not say.
     """
 
     rows: tuple[Row, ...]
     outputs: Mapping[str, Sequence[Json]]
+    request_id: str | None = None
+    entity: str | None = None
+    digest: str = ""
 
 
 def decision(contract: ModelContract, numbers: Sequence[float]) -> str | float:
