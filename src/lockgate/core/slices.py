@@ -12,10 +12,12 @@ wrongly. The excess over a reference on the same rows is what is judged:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special  # type: ignore[import-untyped]  # no stubs installed
 
 from lockgate.core.block_statistics import block_sums
@@ -73,42 +75,134 @@ def slice_excess(  # noqa: PLR0913 - the rows, their slices and their blocks; th
         block_sums(each[inside], place, slices * blocks).reshape(slices, blocks)
         for each in (np.ones(len(loss)), loss, difference)
     )
-    whole, left = _leave_one_out(over, rows)
-    if against_rest:
-        all_over, all_rows = (block_sums(each, block, blocks)[None] for each in (difference, np.ones(len(loss))))
-        rest_whole, rest_left = _leave_one_out(all_over - over, all_rows - rows)
-        alone = (all_rows - rows).sum(axis=1) == 0
-        whole = whole - np.where(alone, 0.0, rest_whole)
-        left = left - np.where(alone[:, None], 0.0, rest_left)
-    there = rows > 0
+    whole = Table(
+        rows=block_sums(np.ones(len(loss)), block, blocks)[None], over=block_sums(difference, block, blocks)[None]
+    )
+    found = excess(Table(rows=rows, over=over), whole if against_rest else None)
     return tuple(
         SliceExcess(
             rows=int(rows[k].sum()),
-            blocks=int(there[k].sum()),
+            blocks=int(found.blocks[k]),
             loss=float(lost[k].sum() / rows[k].sum()) if rows[k].sum() else float("nan"),
-            excess=_estimate(float(whole[k]), left[k][there[k]], confidence),
+            excess=estimated(float(found.value[k]), float(found.se[k]), int(found.blocks[k]), confidence),
         )
         for k in range(slices)
     )
 
 
-def _leave_one_out(over: Floats, rows: Floats) -> tuple[Floats, Floats]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Sums by slice and block.
+
+    Attributes:
+        rows: Rows, shape [slices, blocks].
+        over: Summed loss above the reference, shape [slices, blocks].
+    """
+
+    rows: Floats
+    over: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excesses:
+    """The mean excess of many slices.
+
+    Attributes:
+        value: Mean excess, shape [slices]; NaN where a slice is empty.
+        se: Standard error by block, shape [slices]; NaN with fewer than three blocks.
+        blocks: Blocks each slice appears in, shape [slices].
+    """
+
+    value: Floats
+    se: Floats
+    blocks: Ints
+
+
+def excess(inside: Table, whole: Table | None) -> Excesses:
+    """Return the mean excess of each slice with its standard error, leaving out one block at a time.
+
+    Args:
+        inside: The slices.
+        whole: All rows, shape [1, blocks]: the mean excess of those outside the slice is taken off. None: nothing is.
+
+    >>> found = excess(Table(rows=np.ones((1, 3)), over=np.array([[1.0, 2.0, 3.0]])), None)
+    >>> found.value.tolist(), found.se.round(4).tolist()  # the mean 2, and 1 / sqrt(3)
+    ([2.0], [0.5774])
+    """
+    value, left = _leave_one_out(inside)
+    if whole is not None:
+        rest = Table(rows=whole.rows - inside.rows, over=whole.over - inside.over)
+        rest_value, rest_left = _leave_one_out(rest)
+        alone = rest.rows.sum(axis=1) == 0
+        value = value - np.where(alone, 0.0, rest_value)
+        left = left - np.where(alone[:, None], 0.0, rest_left)
+    return Excesses(
+        value=value,
+        se=standard_error(value, left, inside.rows > 0),
+        blocks=(inside.rows > 0).sum(axis=1).astype(np.int64),
+    )
+
+
+def beyond_parents(first: Table, second: Table, both: Table, whole: Table) -> Excesses:
+    """Return by how much rows that two slices share are worse than the two slices together explain.
+
+    The contrast of four disjoint parts, both - only the first - only the second + neither, is 0 where the two add up
+    (Cox 1984, Interaction). Every table has shape [k, blocks]. NaN where one of the parts is empty.
+
+    >>> one = lambda over: Table(rows=np.full((1, 4), 2.0), over=np.full((1, 4), over))
+    >>> everything = Table(rows=np.full((1, 4), 4.0), over=np.full((1, 4), 4.0))
+    >>> both = Table(rows=np.ones((1, 4)), over=np.full((1, 4), 3.0))
+    >>> beyond_parents(one(3.0), one(3.0), both, everything).value.tolist()  # 3 - 0 - 0 + 1
+    [4.0]
+    """
+    only_first = Table(rows=first.rows - both.rows, over=first.over - both.over)
+    only_second = Table(rows=second.rows - both.rows, over=second.over - both.over)
+    neither = Table(rows=whole.rows - only_first.rows - second.rows, over=whole.over - only_first.over - second.over)
+    signed = [(1.0, both), (-1.0, only_first), (-1.0, only_second), (1.0, neither)]
+    parts = [(sign, _leave_one_out(part)) for sign, part in signed]
+    value = np.asarray(sum(sign * mean for sign, (mean, _) in parts))
+    left = np.asarray(sum(sign * means for sign, (_, means) in parts))
+    there = both.rows > 0
+    return Excesses(value=value, se=standard_error(value, left, there), blocks=there.sum(axis=1).astype(np.int64))
+
+
+def standard_error(value: Floats, left: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Return the jackknife standard error over the blocks that are there.
+
+    Args:
+        value: Shape [k]; says what a difference of rounding is.
+        left: The statistic without each block, shape [k, blocks].
+        there: Which blocks count, shape [k, blocks].
+
+    Returns:
+        Shape [k]; NaN with fewer than three blocks or where a value is not finite, 0 where no block differs.
+
+    Source: Efron and Tibshirani 1993, eq. 11.5.
+    """
+    count = there.sum(axis=1)
+    kept = np.where(there, left, 0.0)
+    centre = kept.sum(axis=1) / np.maximum(count, 1)
+    spread = np.where(there, left - centre[:, None], 0.0)
+    se = np.sqrt((count - 1.0).clip(min=0.0) / np.maximum(count, 1) * (spread**2).sum(axis=1))
+    # the same loss in every block: see `intervals.block_interval`
+    se = np.where(se <= 1e-12 * np.maximum(1.0, np.abs(value)), 0.0, se)
+    return np.asarray(np.where((count >= 3) & np.isfinite(value), se, np.nan))
+
+
+def _leave_one_out(table: Table) -> tuple[Floats, Floats]:
     """Return the mean of each slice, shape [slices], and without each block, shape [slices, blocks]."""
-    total, count = over.sum(axis=1), rows.sum(axis=1)
+    total, count = table.over.sum(axis=1), table.rows.sum(axis=1)
     whole = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-    rest = count[:, None] - rows
-    left = np.divide(total[:, None] - over, rest, out=np.full(over.shape, np.nan), where=rest > 0)
+    rest = count[:, None] - table.rows
+    left = np.divide(total[:, None] - table.over, rest, out=np.full(table.over.shape, np.nan), where=rest > 0)
     return whole, left
 
 
-def _estimate(value: float, left: Floats, confidence: float) -> Estimate:
-    blocks = len(left)
-    if blocks < 3 or not np.isfinite(value) or not np.isfinite(left).all():
+def estimated(value: float, se: float, blocks: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Return a value with its t interval of blocks - 1 degrees of freedom; NaN bounds without a standard error."""
+    if not np.isfinite(se):
         return Estimate(value=value, low=float("nan"), high=float("nan"), se=float("nan"))
-    se = float(np.sqrt((blocks - 1) / blocks * ((left - left.mean()) ** 2).sum()))
-    if se <= 1e-12 * max(1.0, abs(value)):  # the same loss in every block: see `intervals.block_interval`
-        return Estimate(value=value, low=value, high=value, se=0.0)
-    wide = t_quantile((1.0 + confidence) / 2, blocks - 1) * se
+    wide = t_quantile((1.0 + confidence) / 2, blocks - 1) * se if se else 0.0
     return Estimate(value=value, low=value - wide, high=value + wide, se=se)
 
 
@@ -117,9 +211,11 @@ def worse_than(excess: float, se: float, blocks: int, bound: float) -> float:
 
     >>> round(worse_than(excess=2.0, se=1.0, blocks=21, bound=0.0), 4)  # P(t20 > 2)
     0.0296
-    >>> worse_than(excess=0.0, se=0.0, blocks=21, bound=0.0)
-    1.0
+    >>> worse_than(excess=0.0, se=0.0, blocks=21, bound=0.0), worse_than(1.0, float("nan"), 2, 0.0)
+    (1.0, 1.0)
     """
+    if math.isnan(se):
+        return 1.0
     if se == 0.0:
         return 0.0 if excess > bound else 1.0
     return float(special.stdtr(blocks - 1, -(excess - bound) / se))
@@ -135,6 +231,8 @@ def adjusted(p_values: Sequence[float]) -> tuple[float, ...]:
     [0.03, 0.04, 0.04]
     """
     tests = len(p_values)
+    if not tests:
+        return ()
     order = np.argsort(p_values)
     scaled = np.asarray(p_values)[order] * tests / np.arange(1, tests + 1)
     monotone = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)

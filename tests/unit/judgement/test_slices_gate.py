@@ -14,12 +14,12 @@ from lockgate.core.slices import adjusted, slice_excess, worse_than
 from lockgate.core.spec import SliceSection
 from lockgate.core.verdict import Verdict
 from lockgate.errors import MeasurementError
-from lockgate.stages.evaluate import measure_evaluation
 from tests.unit.judgement.scenes import (
     binary,
     check_of,
     judged,
     judged_on,
+    measured_for,
     multiclass,
     regression,
     scores_of,
@@ -126,13 +126,13 @@ def test_a_spec_without_slices_passes() -> None:
 def test_a_declared_column_that_is_not_there_cannot_be_measured() -> None:
     frame, good = binary()
     with pytest.raises(MeasurementError, match="'city'"):
-        measure_evaluation(spec_of(), frame.drop(columns="city"), scores_of(spec_of(), frame, good))
+        measured_for("slices", spec_of(), frame.drop(columns="city"), scores_of(spec_of(), frame, good))
 
 
 def test_too_many_values_are_counted_and_a_large_one_among_them_is_inconclusive() -> None:
     frame, good = binary(days=25, rows=600)
     frame["city"] = [f"c{k % 400}" for k in range(len(frame))]
-    found: dict[str, Any] = dict(measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good))["slices"])
+    found: dict[str, Any] = dict(measured_for("slices", spec_of(), frame, scores_of(spec_of(), frame, good)))
     assert found["unlisted"] == {"slices": 100, "rows": 3700, "largest": 37}
     assert len(found["slices"]) == 300
     assert judged_on("slices", found, min_rows=37).verdict is Verdict.INCONCLUSIVE
@@ -142,14 +142,14 @@ def test_too_many_values_are_counted_and_a_large_one_among_them_is_inconclusive(
 @pytest.mark.parametrize("key", ["slices", "basis", "overall_loss", "declared", "unlisted"])
 def test_a_missing_measurement_is_an_error(key: str) -> None:
     frame, good = binary()
-    found: dict[str, Any] = dict(measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good))["slices"])
+    found: dict[str, Any] = dict(measured_for("slices", spec_of(), frame, scores_of(spec_of(), frame, good)))
     del found[key]
     assert judged_on("slices", found).verdict is Verdict.ERROR
 
 
 def test_a_slice_without_its_number_is_an_error() -> None:
     frame, good = binary()
-    found: dict[str, Any] = dict(measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good))["slices"])
+    found: dict[str, Any] = dict(measured_for("slices", spec_of(), frame, scores_of(spec_of(), frame, good)))
     found["slices"] = [{**found["slices"][0], "excess": {"estimate": "NaN"}}, *found["slices"][1:]]
     assert judged_on("slices", found).verdict is Verdict.ERROR
 

@@ -3,12 +3,17 @@
 Each slice of enough rows and blocks is tested for an excess loss above the bound; the tests of one release share a
 false discovery rate, so that many small slices do not stop a good model by chance. A slice too small to judge is named,
 as an advisory check, never silently dropped.
+
+What a search over all features found (`stages/slice_search.py`) is told too: measured on rows that did not choose it,
+so its q-value is honest. It is advice, because nobody asked for those groups before; `searched: required` makes it
+bind, and then declared and searched slices share the false discovery rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
@@ -18,6 +23,14 @@ from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Json, Stage
 from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+
+
+class Binding(StrEnum):
+    """What a finding of the search means."""
+
+    OFF = "off"
+    ADVISORY = "advisory"
+    REQUIRED = "required"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,8 @@ class Thresholds:
         fdr: False discovery rate that the tests of one release share.
         min_rows: A slice of fewer rows is named, not judged.
         min_blocks: A slice in fewer blocks is named, not judged.
+        searched: What a searched slice that breaks the same bound means: off (no search is made), advisory (told), or
+            required (blocks as a declared one does).
     """
 
     worse_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
@@ -42,6 +57,7 @@ class Thresholds:
     fdr: Annotated[float, Gt(0), Lt(0.5)] = 0.05
     min_rows: Annotated[int, Ge(30)] = 200
     min_blocks: Annotated[int, Ge(5)] = 10
+    searched: Binding = Binding.ADVISORY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,17 @@ class _Slice:
     blocks: int
     given: Json
     excess: Mapping[str, float] | None
+    min_rows: int | None  # its own, where it has one
+    claims: tuple[Mapping[str, float] | None, ...]  # of a searched one: what must be above 0 too
+    searched: bool = False
+
+    def p_value(self, bound: float) -> float | None:
+        """Return the p-value of all that is claimed of it; None where a number is missing."""
+        from lockgate.core.slices import worse_than  # scipy takes a second; reading a spec imports every gate
+
+        claims = [(self.excess, bound), *((each, 0.0) for each in self.claims)]
+        found = [worse_than(each["estimate"], each["se"], self.blocks, at) for each, at in claims if each is not None]
+        return max(found) if len(found) == len(claims) else None
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
@@ -66,11 +93,20 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
         return report(
             GATE.name, GATE.stage, [compare("slices", None, 0.0, Direction.AT_LEAST, reason=reason)], evidence.digest
         )
-    large = [each for each in measured if each.rows >= thresholds.min_rows and each.blocks >= thresholds.min_blocks]
-    small = [each for each in measured if each not in large]
-    checks = [_judged_any(len(large), len(declared)), *_judged(large, bound, thresholds)]
-    checks += [*_unlisted(found.get("unlisted"), thresholds), *(_named(each, thresholds) for each in small)]
+    large = [each for each in measured if _is_large(each, thresholds)]
+    small = [each for each in measured if not _is_large(each, thresholds)]
+    searched, told = _searched(found.get("searched"), thresholds)
+    binding = thresholds.searched is Binding.REQUIRED
+    families = [[*large, *searched]] if binding else [large, searched]
+    checks = [_judged_any(len(large), len(declared))]
+    checks += [check for family in families for check in _judged(family, bound, thresholds)]
+    checks += [*_unlisted(found.get("unlisted"), thresholds), *told, *(_named(each, thresholds) for each in small)]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
+
+
+def _is_large(each: _Slice, thresholds: Thresholds) -> bool:
+    least = thresholds.min_rows if each.min_rows is None else each.min_rows
+    return each.rows >= least and each.blocks >= thresholds.min_blocks
 
 
 def _read(given: Json) -> list[_Slice] | None:
@@ -79,11 +115,48 @@ def _read(given: Json) -> list[_Slice] | None:
     read = []
     for each in given:
         name, rows, blocks = within(each, "slice"), count(within(each, "n")), count(within(each, "blocks"))
-        if not isinstance(name, str) or rows is None or blocks is None:
+        least = within(each, "min_rows")
+        if not isinstance(name, str) or rows is None or blocks is None or (least is not None and count(least) is None):
             return None
         excess = within(each, "excess")
-        read.append(_Slice(name=name, rows=rows, blocks=blocks, given=excess, excess=read_estimate(excess)))
+        claims = tuple(
+            read_estimate(within(each, claim))
+            for claim in ("beyond_parents", "beside")
+            if within(each, claim) is not None
+        )
+        read.append(
+            _Slice(
+                name=name,
+                rows=rows,
+                blocks=blocks,
+                given=excess,
+                excess=read_estimate(excess),
+                min_rows=count(least),
+                claims=claims,
+            )
+        )
     return read
+
+
+def _searched(given: Json, thresholds: Thresholds) -> tuple[list[_Slice], list[Check]]:
+    """Return the searched slices to judge, and the check that a search was made."""
+    if thresholds.searched is Binding.OFF:
+        return [], []
+    made, found, why = within(given, "searched"), _read(within(given, "findings")), within(given, "reason")
+    check = compare(
+        "slices_searched",
+        number(within(given, "candidates")) if found is not None else None,
+        1.0,
+        Direction.AT_LEAST,
+        unit="slices",
+        required=thresholds.searched is Binding.REQUIRED,
+        reason="no slice is large enough to search; lengthen the holdout",
+    )
+    if made is False and isinstance(why, str):  # a search that cannot be made is not one that broke
+        return [], [replace(check, verdict=Verdict.INCONCLUSIVE, reason=f"no slices were searched: {why}")]
+    if check.verdict is Verdict.FAIL:
+        check = replace(check, verdict=Verdict.INCONCLUSIVE)
+    return [replace(each, searched=True) for each in found or []], [check]
 
 
 def excess_bound(found: Json, thresholds: Thresholds) -> float | None:
@@ -131,45 +204,46 @@ def _unlisted(given: Json, thresholds: Thresholds) -> list[Check]:
     return [replace(check, verdict=Verdict.INCONCLUSIVE) if failed else check]
 
 
-def _judged(large: Sequence[_Slice], bound: float, thresholds: Thresholds) -> list[Check]:
-    from lockgate.core.intervals import rounded  # scipy takes a second; reading a spec imports every gate
-    from lockgate.core.slices import adjusted, worse_than
+def _judged(family: Sequence[_Slice], bound: float, thresholds: Thresholds) -> list[Check]:
+    """Return a check of each slice of those that share one false discovery rate."""
+    from lockgate.core.intervals import rounded  # see `_Slice.p_value`
+    from lockgate.core.slices import adjusted
 
-    p_values = [
-        worse_than(each.excess["estimate"], each.excess["se"], each.blocks, bound)
-        for each in large
-        if each.excess is not None
-    ]
-    ready = iter(rounded(q) for q in adjusted(p_values))
-    return [_check(each, None if each.excess is None else next(ready), bound, thresholds) for each in large]
+    p_values = [each.p_value(bound) for each in family]
+    ready = iter(rounded(q) for q in adjusted([p for p in p_values if p is not None]))
+    shared = zip(family, p_values, strict=True)
+    return [_check(each, None if p is None else next(ready), bound, thresholds) for each, p in shared]
 
 
 def _check(each: _Slice, q_value: float | None, bound: float, thresholds: Thresholds) -> Check:
     excess = each.excess
-    unit = unit_of(each.given)
+    name = f"{each.name} (found by the search)" if each.searched else each.name
     return compare(
-        "q_value_of_excess_loss",
+        "q_value_of_searched_excess_loss" if each.searched else "q_value_of_excess_loss",
         q_value,
         thresholds.fdr,
         Direction.AT_LEAST,
         slice=each.name,
         n=each.rows,
+        required=not each.searched or thresholds.searched is Binding.REQUIRED,
         estimate=None if excess is None else excess["estimate"],
         interval=None if excess is None else (excess["low"], excess["high"]),
-        reason=f"loss in {each.name} exceeds its reference by more than {bound:.3g} {unit}; look at its rows first",
+        reason=f"loss in {name} exceeds its reference by more than {bound:.3g} {unit_of(each.given)}; "
+        "look at its rows first",
     )
 
 
 def _named(each: _Slice, thresholds: Thresholds) -> Check:
     excess = each.excess
+    least = thresholds.min_rows if each.min_rows is None else each.min_rows
     return Check(
         name="too_small_to_judge",
         observed=float(each.rows),
-        threshold=float(thresholds.min_rows),
+        threshold=float(least),
         direction=Direction.AT_LEAST,
         verdict=Verdict.INCONCLUSIVE,
         reason=f"{each.name} has {each.rows} rows in {each.blocks} blocks; "
-        f"{thresholds.min_rows} in {thresholds.min_blocks} are needed",
+        f"{least} in {thresholds.min_blocks} are needed",
         unit="rows",
         required=False,
         slice=each.name,
