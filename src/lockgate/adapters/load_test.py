@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from lockgate.adapters.processes import MARK
 from lockgate.adapters.tether import tethered
 from lockgate.core.load import ECHO, STEADY, Window, histogram_between
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, as_samples
+from lockgate.core.memory_growth import Reading
 from lockgate.core.wire import Call
 from lockgate.errors import MeasurementError
 
@@ -36,6 +38,7 @@ _READY_S = 60.0
 _LEAD_S = 0.2
 _GRACE_S = 20.0
 _LOOK_S = 0.02
+_MEMORY_LOOKS = 100  # ours: enough for a slope in a short test too; a look takes a tenth of a millisecond
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", MARK)
 
 
@@ -47,13 +50,14 @@ class LoadTester:
         self._folder = folder
         self._host = host
 
-    def run(
+    def run(  # noqa: PLR0913, PLR0917 - a plan, whom it meets, and how to look at them
         self,
         windows: Sequence[Window],
         ports: Mapping[str, int],
         calls: Mapping[str, Sequence[Call]],
         digests: Mapping[str, str],
         histogram: Callable[[str], Mapping[float, float]],
+        rss_bytes: Callable[[str], float] | None = None,
     ) -> LoadRun:
         """Carry out a plan and return every sample.
 
@@ -63,6 +67,7 @@ class LoadTester:
             calls: What each arm is asked, in turn; all to one path.
             digests: The bundle that must answer, by arm.
             histogram: Reads an arm's own histogram; called at the edges of the steady phase.
+            rss_bytes: Reads the memory of an arm's server; None where nobody can.
 
         Raises:
             MeasurementError: A generator did not start, did not end in time, or wrote no samples.
@@ -78,6 +83,7 @@ class LoadTester:
             generators = {name: running.enter_context(self._generator(name, plan)) for name in SHARES}
             self._await(generators, [plan.ready(name) for name in SHARES], "get ready", _READY_S)
             start = plan.give_start(_LEAD_S)
+            watched = running.enter_context(_watched(plan, start, () if rss_bytes is None else tuple(ports), rss_bytes))
             histograms = _steady_histograms(windows, start, ports, histogram)
             over = start + windows[-1].end_s + plan.timeout_s + _GRACE_S - time.monotonic()
             self._await(generators, [plan.samples(name) for name in SHARES], "write its samples", over)
@@ -86,6 +92,7 @@ class LoadTester:
             windows=plan.windows,
             samples=tuple(samples),
             histograms=histograms,
+            memory=watched,
             cpu_s=round(_children_cpu_s() - cpu_before, 3),
         )
 
@@ -195,6 +202,29 @@ def _steady_histograms(
         readings.append({name: histogram(name) for name in ports})
     before, after = readings
     return {name: histogram_between(before[name], after[name]) for name in ports}
+
+
+@contextlib.contextmanager
+def _watched(
+    plan: LoadPlan, start: float, arms: Sequence[str], rss_bytes: Callable[[str], float] | None
+) -> Iterator[dict[str, list[Reading]]]:
+    """Look at each arm's memory, evenly over the plan, until the end of the `with`."""
+    pause_s = plan.windows[-1].end_s / _MEMORY_LOOKS
+    readings: dict[str, list[Reading]] = {arm: [] for arm in arms}
+    over = threading.Event()
+
+    def look() -> None:
+        while rss_bytes is not None and not over.wait(pause_s):
+            for arm, found in readings.items():
+                found.append(Reading(at_s=time.monotonic() - start, rss_bytes=float(rss_bytes(arm))))
+
+    watcher = threading.Thread(target=look, name="memory", daemon=True)
+    watcher.start()
+    try:
+        yield readings
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _children_cpu_s() -> float:

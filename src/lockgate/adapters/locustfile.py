@@ -88,7 +88,7 @@ class Caller(FastHttpUser):
         """Ask the arm whose turn it is."""
         at_s = time.monotonic() - self._start
         window = window_at(PLAN.windows, max(at_s, 0.0))
-        if window is not None:
+        if window is not None and not window.searches:  # there the open loop sends alone
             self._ask(window.arm, f"{window.arm} {window.phase}", (NUMBER[window], at_s))
 
     def _ask(self, name: str, label: str, place: tuple[int, float] | None) -> None:

@@ -17,6 +17,7 @@ from lockgate.adapters.native_scorer import GraphScorer, NativeScorer
 from lockgate.adapters.parity_meter import measure_parity
 from lockgate.core.contract import ModelBundle, ModelContract
 from lockgate.core.drift import reference_profile
+from lockgate.core.gates.parity import Thresholds
 from lockgate.core.ids import Json, canonical_json, digest_bytes
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
@@ -80,16 +81,29 @@ class OnnxPackager:
         return Candidate(fit=fit, snapshot=snapshot, native=native, contract=contract, graph=graph, seen=seen)
 
     def measure(self, spec: ReleaseSpec, candidate: Candidate) -> dict[str, Json]:
-        """Return the `parity` gate's measurements, `graph` being the sha256 of what was measured."""
+        """Return the `parity` gate's measurements, `graph` being the sha256 of what was measured.
+
+        Beside them, and not for the record, the rows `worst` and `asked`: see `parity_meter`.
+        """
         measured = measure_parity(
             candidate.native,
             GraphScorer(candidate.graph, candidate.contract.graph),
             holdout=self._datasets.part(candidate.snapshot, "holdout", spec.data.features),
             contract=candidate.contract,
             splits=trainer_of(spec).split_points(candidate.native.native, spec),
+            bound=spec.gates.get("parity", Thresholds()).difference,
             seed=spec.training.seed,
         )
         return {"graph": digest_bytes(candidate.graph), **measured}
+
+    @staticmethod
+    def model_parts(spec: ReleaseSpec, candidate: Candidate) -> dict[str, bytes]:
+        """Return the parts of a bundle that are the model itself (`core.reproduction.MODEL_PARTS`)."""
+        return {
+            "model.onnx": candidate.graph,
+            "contract.json": canonical_json(candidate.contract),
+            "reference_profile.json": canonical_json(_profile(spec, candidate)),
+        }
 
     def pack(
         self, spec: ReleaseSpec, candidate: Candidate, evaluation: Mapping[str, Json], code: Mapping[str, Json]
@@ -111,13 +125,11 @@ class OnnxPackager:
             raise BadInput(f"there is no lock file {self._lock}; a bundle names the exact libraries it was made with")
         contract, lock = candidate.contract, self._lock.read_bytes()
         parts = {
-            "model.onnx": candidate.graph,
+            **self.model_parts(spec, candidate),
             "MLmodel": mlmodel(contract),
-            "contract.json": canonical_json(contract),
             "probe_requests.json": canonical_json(
                 probes_of(contract, candidate.seen, candidate.native, spec.training.seed)
             ),
-            "reference_profile.json": canonical_json(_profile(spec, candidate)),
             "evaluation.json": canonical_json(evaluation),
             "card.md": card(spec, contract, candidate.fit.facts, evaluation),
             "requirements.lock": lock,

@@ -31,10 +31,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 import lockgate
 from lockgate.adapters.http_probe import HttpClient
+from lockgate.adapters.process_memory import peak_bytes, resident_bytes
 from lockgate.adapters.processes import MARK
 from lockgate.adapters.tether import tethered
 from lockgate.config import Settings
@@ -42,6 +41,8 @@ from lockgate.core.ids import Digest, ModelName
 from lockgate.core.wire import Answer, Call
 from lockgate.errors import SandboxError
 
+SERVER = ("-m", "lockgate.serving")
+"""How Python starts the production server."""
 _SAMPLE_S = 0.05
 _LOOK_S = 0.01
 _TAIL_BYTES = 4000
@@ -80,18 +81,27 @@ class Limits:
 
 
 class Sandboxes:
-    """Starts sandboxes for one release."""
+    """Starts sandboxes for one release.
 
-    def __init__(self, settings: Settings, folder: Path, limits: Limits | None = None) -> None:
-        """Take where bundles and the public key lie (nothing else of the settings is used), and where logs go."""
+    Args:
+        settings: Say where bundles and the public key lie; nothing else of them is used.
+        folder: Where logs go.
+        limits: What a server may use.
+        program: How Python starts the server; another than the real one is for proving that the gates see its faults.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: Path, limits: Limits | None = None, *, program: tuple[str, ...] = SERVER
+    ) -> None:
         self._settings = settings
         self._folder = folder
         self._limits = limits or Limits()
+        self._program = program
 
     def open(self, name: str) -> Sandbox:
         """Return a sandbox to be entered; its log is `<folder>/<name>.log`."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        return Sandbox(self._settings, self._folder / f"{name}.log", self._limits)
+        return Sandbox(self._settings, self._folder / f"{name}.log", self._limits, program=self._program)
 
 
 class Sandbox:
@@ -106,7 +116,8 @@ class Sandbox:
         token_file: Holds its admin token, while it runs.
     """
 
-    def __init__(self, settings: Settings, log: Path, limits: Limits) -> None:
+    def __init__(self, settings: Settings, log: Path, limits: Limits, *, program: tuple[str, ...] = SERVER) -> None:
+        self._program = program
         self.log = log
         self.start_s = 0.0
         self.pid = 0
@@ -178,6 +189,10 @@ class Sandbox:
         self._look_at_memory()
         return self._peak
 
+    def rss_bytes(self) -> int:
+        """Return the present resident set; 0 once the server is gone."""
+        return resident_bytes(self.pid)
+
     def log_tail(self) -> str:
         """Return the end of the server's log."""
         return _tail(self.log)
@@ -227,7 +242,7 @@ class Sandbox:
             "--admin-port": 0,
         }
         limits = [str(self._limits.data_bytes), str(self._limits.cpu_s)]
-        server = ["-m", "lockgate.serving", *(str(each) for option in options.items() for each in option)]
+        server = [*self._program, *(str(each) for option in options.items() for each in option)]
         return tethered([sys.executable, "-S", "-c", _LAUNCHER, *limits, *server])
 
     @staticmethod
@@ -269,13 +284,8 @@ class Sandbox:
         sampler.join()
 
     def _look_at_memory(self) -> None:
-        """Keep the larger of what was seen before and the kernel's own peak, or the present size where it has none."""
-        with contextlib.suppress(psutil.Error):
-            self._peak = max(self._peak, psutil.Process(self.pid).memory_info().rss)
-        with contextlib.suppress(OSError, StopIteration, ValueError):
-            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-            peak = next(line for line in lines if line.startswith("VmHWM:"))
-            self._peak = max(self._peak, int(peak.split()[1]) * 1024)
+        """Keep the larger of what was seen before and the kernel's own peak."""
+        self._peak = max(self._peak, resident_bytes(self.pid), peak_bytes(self.pid))
 
 
 def _ready_line(log: Path) -> Mapping[str, int] | None:

@@ -1,9 +1,11 @@
 """The arithmetic of a load test: what to send when, and what the latencies add up to. Times in s, latencies in ms.
 
-    ramp (stairs 25, 50, 75 % of the target)  ->  steady (100 %)  ->  spike (200 %)
+    ramp (stairs 25, 50, 75 % of the target) -> steady (100 %) -> soak (100 %, if asked for) -> spike (200 %)
+    -> knee (stairs 400, 800, 1600 %, open loop alone, an arm's later ones left out once it falls behind)
 
 Inside each phase the arms take turns in short windows (A B B A, then the echo server), so that whatever else the
-machine does meets both arms alike, and the generator's own floor is measured in the same minutes.
+machine does meets both arms alike, and the generator's own floor is measured in the same minutes. What overloads a
+server comes last, so that it disturbs nothing that is judged.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from dataclasses import dataclass
 from itertools import cycle
 
 CHALLENGER, CHAMPION, ECHO = "challenger", "champion", "echo"
-STEADY, SPIKE = "steady", "spike"
+STEADY, SOAK, SPIKE, KNEE = "steady", "soak", "spike", "knee"
 _STAIRS = (0.25, 0.5, 0.75)
-_RAMP_SHARE, _SPIKE_SHARE = 0.3, 0.1  # ours: stairs long enough to see a knee; the steady rest is what is judged
 _SPIKE_FACTOR = 2.0
-_WINDOWS = 15  # ours: three rounds of A B B A E; short enough that slow drifts of the machine meet both arms
+_KNEE_FACTORS = (4.0, 8.0, 16.0)
+_RAMP_SHARE, _SPIKE_SHARE, _KNEE_SHARE = 0.2, 0.08, 0.12  # ours: the steady rest, which is judged, stays 60 %
+_WINDOWS = 30  # ours: six rounds of A B B A E; windows are the unit of the ratio's interval, fewer say little
+_SOAK_WINDOW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class Window:
         start_s: From the start of the test.
         end_s: From the start of the test.
         arm: challenger, champion, or echo (a bare server: the generator's floor).
-        phase: ramp-25, ramp-50, ramp-75, steady or spike.
+        phase: ramp-25, ramp-50, ramp-75, steady, soak, spike, or knee-400 to knee-1600.
         rate_rps: Requests a second offered to the arm.
     """
 
@@ -39,29 +43,41 @@ class Window:
     phase: str
     rate_rps: float
 
+    @property
+    def overloads(self) -> bool:
+        """Whether the rate is above the target: what fails here breaks no promise."""
+        return self.phase == SPIKE or self.searches
 
-def plan(duration_s: float, target_rps: float, *, champion: bool) -> tuple[Window, ...]:
+    @property
+    def searches(self) -> bool:
+        """Whether it looks for the knee; the open loop sends alone then."""
+        return self.phase.startswith(KNEE)
+
+
+def plan(duration_s: float, target_rps: float, *, champion: bool, soak_s: float = 0.0) -> tuple[Window, ...]:
     """Return the windows of a test, in order and without gaps.
 
     Args:
-        duration_s: The whole declared window, > 0.
+        duration_s: The whole declared window but for the soak, > 0.
         target_rps: The rate of the steady phase, > 0.
         champion: Whether there is a champion to alternate with.
+        soak_s: So much longer at the target rate; 0 for none.
 
     >>> [w.arm for w in plan(20.0, 50.0, champion=True) if w.phase == "steady"][:5]
     ['challenger', 'champion', 'champion', 'challenger', 'echo']
     """
     arms = (CHALLENGER, CHAMPION) if champion else (CHALLENGER,)
     turns = (CHALLENGER, CHAMPION, CHAMPION, CHALLENGER, ECHO) if champion else (CHALLENGER, CHALLENGER, ECHO)
-    ramp_s, spike_s = duration_s * _RAMP_SHARE, duration_s * _SPIKE_SHARE
-    steady_s = (duration_s - ramp_s - spike_s) / _WINDOWS
-    stretches = [
-        (ramp_s / len(_STAIRS) / len(arms), arm, f"ramp-{share * 100:.0f}", target_rps * share)
-        for share in _STAIRS
-        for arm in arms
-    ]
+    ramp_s, spike_s, knee_s = (duration_s * share for share in (_RAMP_SHARE, _SPIKE_SHARE, _KNEE_SHARE))
+    steady_s = (duration_s - ramp_s - spike_s - knee_s) / _WINDOWS
+    soaks = len(turns) * max(1, round(soak_s / _SOAK_WINDOW_S / len(turns))) if soak_s else 0
+    ramp = [(f"ramp-{share * 100:.0f}", share, ramp_s / len(_STAIRS)) for share in _STAIRS]
+    high = [(f"{KNEE}-{factor * 100:.0f}", factor, knee_s / len(_KNEE_FACTORS)) for factor in _KNEE_FACTORS]
+    stretches = [(length / len(arms), arm, phase, target_rps * at) for phase, at, length in ramp for arm in arms]
     stretches += [(steady_s, arm, STEADY, target_rps) for arm, _ in zip(cycle(turns), range(_WINDOWS), strict=False)]
-    stretches += [(spike_s / len(arms), arm, SPIKE, target_rps * _SPIKE_FACTOR) for arm in arms]
+    stretches += [(soak_s / soaks, arm, SOAK, target_rps) for arm, _ in zip(cycle(turns), range(soaks), strict=False)]
+    last = [(SPIKE, _SPIKE_FACTOR, spike_s), *high]
+    stretches += [(length / len(arms), arm, phase, target_rps * at) for phase, at, length in last for arm in arms]
     return tuple(_laid_out(stretches))
 
 
@@ -80,13 +96,16 @@ def window_at(windows: Sequence[Window], at_s: float) -> Window | None:
 def intended_starts(windows: Sequence[Window], share: float) -> tuple[tuple[float, Window], ...]:
     """Return when each request of an open loop is due: evenly within each window, at `share` of its rate.
 
+    In windows that look for the knee the open loop sends everything.
+
     Args:
         windows: From `plan`.
         share: The generator's part of the offered rate, in 0..1.
     """
     due = []
     for each in windows:
-        count = max(1, round((each.end_s - each.start_s) * each.rate_rps * share))
+        part = 1.0 if each.searches else share
+        count = max(1, round((each.end_s - each.start_s) * each.rate_rps * part))
         step = (each.end_s - each.start_s) / count
         due += [(each.start_s + (index + 0.5) * step, each) for index in range(count)]
     return tuple(due)
@@ -144,66 +163,19 @@ def histogram_quantile(buckets: Mapping[float, float], q: float) -> float:
     return next(edge for edge in edges if buckets[edge] >= q * total)
 
 
+def histogram_quantile_low(buckets: Mapping[float, float], q: float) -> float:
+    """Return the lower edge of the bucket that holds the q-quantile: never above the true one; 0 in the first.
+
+    >>> histogram_quantile_low({0.01: 90, 0.1: 99, float("inf"): 100}, 0.95)
+    0.01
+    """
+    upper = histogram_quantile(buckets, q)
+    return upper if math.isnan(upper) else max((edge for edge in buckets if edge < upper), default=0.0)
+
+
 def histogram_between(before: Mapping[float, float], after: Mapping[float, float]) -> dict[float, float]:
     """Return the cumulative histogram of what came between two readings of a counter."""
     return {edge: after[edge] - before.get(edge, 0.0) for edge in after}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What happened at one offered rate.
-
-    Attributes:
-        offered_rps: What was asked for.
-        achieved_rps: What was answered well and in time.
-        p50_ms: Median latency from the intended start; a queue that grows moves it, a single stall does not.
-    """
-
-    offered_rps: float
-    achieved_rps: float
-    p50_ms: float
-
-
-def knee(steps: Sequence[Step], *, floor_ms: float, factor: float = 3.0, kept: float = 0.9) -> float | None:
-    """Return the first offered rate beyond the knee of the latency curve; None when it was not reached.
-
-    Beyond the knee the answers no longer keep up (`achieved < kept * offered`), or the latency is more than `factor`
-    times what it was at the lowest rate or at the generator's floor, whichever is larger. Ours: "find the knee, then
-    stop", as inference recommenders do, on stairs too short for a fit.
-    """
-    ordered = sorted(steps, key=lambda each: each.offered_rps)
-    if not ordered:
-        return None
-    limit = factor * max(ordered[0].p50_ms, floor_ms)
-    for each in ordered:
-        if each.achieved_rps < kept * each.offered_rps or each.p50_ms > limit:
-            return each.offered_rps
-    return None
-
-
-def latency_ratio(challenger_ms: float, champion_ms: float, floor_ms: float) -> float:
-    """Return how many times slower the challenger is; what lies below the generator's floor cannot be told apart.
-
-    >>> latency_ratio(4.0, 1.0, 2.0), latency_ratio(8.0, 4.0, 2.0), latency_ratio(1.0, 1.0, 2.0)
-    (2.0, 2.0, 1.0)
-    """
-    return max(challenger_ms, floor_ms) / max(champion_ms, floor_ms)
-
-
-def yardstick(windows_ms: Sequence[Sequence[float]], q: float, floor_ms: float) -> float:
-    """Return how different one arm looks from itself: A/A ratio of every other window, >= 1; NaN with one window.
-
-    Args:
-        windows_ms: The latencies of each of the arm's windows, in order.
-        q: The quantile that is compared.
-        floor_ms: See `latency_ratio`.
-    """
-    first = [each for window in windows_ms[::2] for each in window]
-    second = [each for window in windows_ms[1::2] for each in window]
-    if not first or not second:
-        return math.nan
-    ratio = latency_ratio(quantile(first, q), quantile(second, q), floor_ms)
-    return max(ratio, 1 / ratio)
 
 
 def read_histogram(text: str, name: str, model: str) -> dict[float, float]:

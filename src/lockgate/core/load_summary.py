@@ -1,31 +1,44 @@
-"""What the samples of a load test add up to: the stress gate's measurements. Pure."""
+"""What the samples of a load test add up to: the stress gate's measurements. Pure.
+
+plan          duration_s, soak_s, target_rps, windows
+generator     the echo server's latencies, how late the open loop sent, what it kept of the rate
+challenger    asked, errors, steady (p50, p95, p99 and bounds), locust, spike, soak, server (its own histogram)
+champion      the same; None without one
+ratio         p50, p95: challenger over champion, each with estimate, low, high; None without a champion
+self_ratio    the same of one arm against itself: what this machine shows between equals
+curve         by arm: offered_rps, p50_ms, p95_ms, p99_ms, ..., keeps (the service level; None: cannot say)
+knee          of the challenger: rps, first_beyond_rps, limited_by; steps; champion_knee beside it
+memory        by arm: estimate, low, high in bytes a request, grown_bytes, and the series [at_s, rss_bytes]
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from lockgate.core.ids import Json, to_json
 from lockgate.core.load import (
     CHALLENGER,
     CHAMPION,
     ECHO,
+    SOAK,
     SPIKE,
     STEADY,
-    Step,
     Window,
     histogram_quantile,
-    knee,
-    latency_ratio,
+    histogram_quantile_low,
     quantile,
     quantile_upper,
-    yardstick,
 )
+from lockgate.core.load_curve import ServiceLevel, Step, keeps, knee
+from lockgate.core.load_ratio import ratio_interval, self_ratio
+from lockgate.core.memory_growth import Reading, growth, thinned
 
 OPEN_LOOP, LOCUST = "open_loop", "locust"
 _GRACE_S = 1.0  # ours: an answer this long after its window still counts as keeping up
+_SETTLING = 0.25  # ours: pools and buffers fill in the first seconds at the target rate
 _STEP_MIN = 5  # ours: fewer requests at one rate say nothing about a knee
 
 
@@ -58,32 +71,38 @@ class LoadRun:
         windows: What was planned.
         samples: Every request of both generators, warm-up left out.
         histograms: Arm to the server's own cumulative histogram of the steady phase, upper edge (s) to count.
+        memory: Arm to the readings of its server's memory, in order.
         cpu_s: CPU time of the generators.
     """
 
     windows: tuple[Window, ...]
     samples: tuple[Sample, ...]
     histograms: Mapping[str, Mapping[float, float]]
+    memory: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     cpu_s: float = 0.0
 
 
-def summarise(run: LoadRun) -> dict[str, Json]:
-    """Return the stress gate's measurements; `champion` is None when the run had no champion."""
-    floor_ms = quantile(_latencies(run, ECHO, STEADY, OPEN_LOOP), 0.95)
-    has_champion = any(window.arm == CHAMPION for window in run.windows)
-    challenger = _arm(run, CHALLENGER)
-    champion = _arm(run, CHAMPION) if has_champion else None
+def summarise(run: LoadRun, level: ServiceLevel) -> dict[str, Json]:
+    """Return the stress gate's measurements; `champion` and `ratio` are None when the run had no champion."""
+    floor = {q: quantile(_latencies(run, ECHO, STEADY, OPEN_LOOP), q) for q in (0.5, 0.95)}
+    arms = [arm for arm in (CHALLENGER, CHAMPION) if any(window.arm == arm for window in run.windows)]
+    curves = {arm: _curve(run, arm) for arm in arms}
     measured = {
         "plan": {
             "duration_s": round(run.windows[-1].end_s, 6),
+            "soak_s": round(sum(each.end_s - each.start_s for each in run.windows if each.phase == SOAK), 6),
             "target_rps": next(window.rate_rps for window in run.windows if window.phase == STEADY),
             "windows": len(run.windows),
         },
-        "generator": _generator(run, floor_ms),
-        CHALLENGER: challenger,
-        CHAMPION: champion,
-        "ratio": _ratio(run, floor_ms) if has_champion else None,
-        "knee": _knee(run, quantile(_latencies(run, ECHO, STEADY, OPEN_LOOP), 0.5)),
+        "generator": _generator(run, floor[0.95]),
+        CHALLENGER: _arm(run, CHALLENGER),
+        CHAMPION: _arm(run, CHAMPION) if CHAMPION in arms else None,
+        "ratio": _ratio(run, floor) if CHAMPION in arms else None,
+        "self_ratio": _self_ratio(run, arms[-1], floor),
+        "curve": {arm: [asdict(step) | {"keeps": keeps(step, level)} for step in curves[arm]] for arm in arms},
+        "knee": {**knee(curves[CHALLENGER], level), "steps": [asdict(step) for step in curves[CHALLENGER]]},
+        "champion_knee": knee(curves[CHAMPION], level) if CHAMPION in arms else None,
+        "memory": {arm: _memory(run, arm) for arm in arms},
         "cost": {"generators_cpu_s": run.cpu_s},
     }
     result = to_json(measured)
@@ -107,7 +126,9 @@ def _latencies(run: LoadRun, arm: str, phase: str, generator: str | None = None)
 
 def _generator(run: LoadRun, floor_ms: float) -> dict[str, object]:
     echo = _latencies(run, ECHO, STEADY, OPEN_LOOP)
-    late = [each.late_ms for each in run.samples if each.generator == OPEN_LOOP]
+    late = [
+        each.late_ms for each in run.samples if each.generator == OPEN_LOOP and not run.windows[each.window].overloads
+    ]
     return {
         "asked": len(echo),
         "p50_ms": quantile(echo, 0.5),
@@ -115,12 +136,13 @@ def _generator(run: LoadRun, floor_ms: float) -> dict[str, object]:
         "late_p95_ms": quantile(late, 0.95),
         "locust_p50_ms": quantile(_latencies(run, ECHO, STEADY, LOCUST), 0.5),
         "locust_p95_ms": quantile(_latencies(run, ECHO, STEADY, LOCUST), 0.95),
-        "achieved_fraction": _achieved(run, ECHO, STEADY) / _offered(run, ECHO, STEADY),
+        # the open loop alone: Locust's users may still wait for a slow arm when the echo server's turn comes
+        "achieved_fraction": _kept(run, _of(run, ECHO, STEADY, OPEN_LOOP)),
     }
 
 
 def _arm(run: LoadRun, arm: str) -> dict[str, object]:
-    up_to_target = [each for each in _of(run, arm) if run.windows[each.window].phase != SPIKE]
+    up_to_target = [each for each in _of(run, arm) if not run.windows[each.window].overloads]
     errors = Counter(each.error for each in up_to_target if each.error is not None)
     open_loop = _latencies(run, arm, STEADY, OPEN_LOOP)
     spike = _latencies(run, arm, SPIKE, OPEN_LOOP)
@@ -139,6 +161,7 @@ def _arm(run: LoadRun, arm: str) -> dict[str, object]:
             "p99_ms": quantile(open_loop, 0.99),
             "p99_upper_ms": quantile_upper(open_loop, 0.99),
             "max_ms": max(open_loop, default=math.nan),
+            "both_p95_ms": quantile([*open_loop, *locust], 0.95),
         },
         "locust": {"asked": len(locust), "p50_ms": quantile(locust, 0.5), "p95_ms": quantile(locust, 0.95)},
         "spike": {"asked": len(spike), "p95_ms": quantile(spike, 0.95), "achieved_rps": _achieved(run, arm, SPIKE)},
@@ -146,8 +169,16 @@ def _arm(run: LoadRun, arm: str) -> dict[str, object]:
             "sent": len(_of(run, arm, STEADY)),
             "asked": histogram[max(histogram)] if histogram else 0,
             "p95_ms": histogram_quantile(histogram, 0.95) * 1000,
+            "p95_low_ms": histogram_quantile_low(histogram, 0.95) * 1000,
         },
+        "soak": _soak(_latencies(run, arm, SOAK, OPEN_LOOP)),
     }
+
+
+def _soak(latencies: Sequence[float]) -> dict[str, object] | None:
+    if not latencies:
+        return None
+    return {"asked": len(latencies), "p95_ms": quantile(latencies, 0.95), "p99_ms": quantile(latencies, 0.99)}
 
 
 def _seconds(run: LoadRun, arm: str, phase: str) -> float:
@@ -164,45 +195,70 @@ def _achieved(run: LoadRun, arm: str, phase: str) -> float:
     return sum(_in_time(run, each) for each in _of(run, arm, phase)) / seconds if seconds else math.nan
 
 
+def _kept(run: LoadRun, sent: Sequence[Sample]) -> float:
+    """Return the share that was answered well and in time; NaN of none."""
+    return sum(_in_time(run, each) for each in sent) / len(sent) if sent else math.nan
+
+
 def _in_time(run: LoadRun, sample: Sample) -> bool:
     answered_s = sample.due_s + sample.latency_ms / 1000
     return sample.error is None and answered_s <= run.windows[sample.window].end_s + _GRACE_S
 
 
-def _ratio(run: LoadRun, floor_ms: float) -> dict[str, object]:
-    p95 = {arm: quantile(_latencies(run, arm, STEADY, OPEN_LOOP), 0.95) for arm in (CHALLENGER, CHAMPION)}
-    numbers = [index for index, each in enumerate(run.windows) if (each.arm, each.phase) == (CHAMPION, STEADY)]
-    by_window = [
-        [each.latency_ms for each in run.samples if each.window == number and each.generator == OPEN_LOOP]
-        for number in numbers
-    ]
-    whole = all(math.isfinite(each) and each > 0 for each in (*p95.values(), floor_ms))
-    return {
-        "p95": latency_ratio(p95[CHALLENGER], p95[CHAMPION], floor_ms) if whole else math.nan,
-        "yardstick": yardstick(by_window, 0.95, floor_ms) if whole else math.nan,
+def _by_window(run: LoadRun, arm: str) -> list[list[float]]:
+    """Return the open loop's latencies of each steady window of an arm, in order."""
+    found: dict[int, list[float]] = {
+        index: [] for index, each in enumerate(run.windows) if (each.arm, each.phase) == (arm, STEADY)
     }
+    for each in run.samples:
+        if each.generator == OPEN_LOOP and each.window in found:
+            found[each.window].append(each.latency_ms)
+    return list(found.values())
 
 
-def _knee(run: LoadRun, floor_ms: float) -> dict[str, object]:
-    """Look for the knee on the open loop alone: it sends exactly what was planned."""
-    phases = dict.fromkeys(each.phase for each in run.windows if each.arm == CHALLENGER)
-    asked = {phase: _latencies(run, CHALLENGER, phase, OPEN_LOOP) for phase in phases}
-    steps = [
-        Step(
-            offered_rps=_offered(run, CHALLENGER, phase),
-            achieved_rps=_offered(run, CHALLENGER, phase) * _kept_up(run, phase),
-            p50_ms=quantile(latencies, 0.5),
+def _ratio(run: LoadRun, floor_ms: Mapping[float, float]) -> dict[str, object]:
+    ours, theirs = _by_window(run, CHALLENGER), _by_window(run, CHAMPION)
+    return {f"p{q * 100:.0f}": ratio_interval(ours, theirs, q, ms).to_json() for q, ms in floor_ms.items()}
+
+
+def _self_ratio(run: LoadRun, arm: str, floor_ms: Mapping[float, float]) -> dict[str, object]:
+    """Return the A/A ratios of one arm, the champion's where there is one."""
+    windows = _by_window(run, arm)
+    return {"arm": arm} | {f"p{q * 100:.0f}": self_ratio(windows, q, ms).to_json() for q, ms in floor_ms.items()}
+
+
+def _curve(run: LoadRun, arm: str) -> list[Step]:
+    """Return what happened at each offered rate, on the open loop alone: it sends exactly what was planned."""
+    phases = dict.fromkeys(each.phase for each in run.windows if each.arm == arm and each.phase != SOAK)
+    steps = []
+    for phase in phases:
+        sent = _of(run, arm, phase, OPEN_LOOP)
+        if len(sent) < _STEP_MIN:
+            continue
+        offered, latencies = _offered(run, arm, phase), [each.latency_ms for each in sent]
+        steps.append(
+            Step(
+                phase=phase,
+                offered_rps=offered,
+                asked=len(sent),
+                achieved_rps=offered * _kept(run, sent),
+                error_fraction=sum(each.error is not None for each in sent) / len(sent),
+                p50_ms=quantile(latencies, 0.5),
+                p95_ms=quantile(latencies, 0.95),
+                p99_ms=quantile(latencies, 0.99),
+                late_p95_ms=quantile([each.late_ms for each in sent], 0.95),
+            )
         )
-        for phase, latencies in asked.items()
-        if len(latencies) >= _STEP_MIN
-    ]
-    return {"steps": steps, "rps": knee(steps, floor_ms=floor_ms if math.isfinite(floor_ms) else 0.0)}
+    return steps
 
 
-def _kept_up(run: LoadRun, phase: str) -> float:
-    """Return the share of the challenger's open-loop requests of a phase that were answered well and in time."""
-    sent = _of(run, CHALLENGER, phase, OPEN_LOOP)
-    return sum(_in_time(run, each) for each in sent) / len(sent)
+def _memory(run: LoadRun, arm: str) -> dict[str, object]:
+    """Return an arm's growth at the target rate, and its readings over the whole run."""
+    judged = [each for each in run.windows if each.phase in (STEADY, SOAK)]
+    readings = run.memory.get(arm, ())
+    due = [each.due_s for each in _of(run, arm)]
+    start_s = judged[0].start_s + _SETTLING * (judged[-1].end_s - judged[0].start_s)
+    return growth(readings, due, start_s, judged[-1].end_s) | {"series": thinned(readings)}
 
 
 def as_samples(generator: str, told: Sequence[Sequence[Json]]) -> tuple[Sample, ...]:

@@ -6,6 +6,7 @@ turned that was not a tie to begin with: converters that are silently wrong are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,6 @@ from numpy.typing import NDArray
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Json
-
-_NEAR = 1e-6
-"""Rows nearer to the decision boundary than this are ties: float32 cannot tell them apart reliably."""
 
 
 def typical_size(kind: TaskKind, native: NDArray[Any]) -> float:
@@ -34,8 +32,55 @@ def typical_size(kind: TaskKind, native: NDArray[Any]) -> float:
     return mean if mean > 0 else 1.0
 
 
-def compare_answers(
-    kind: TaskKind, native: NDArray[Any], graph: NDArray[Any], *, threshold: float | None, size: float
+def differences(
+    kind: TaskKind, native: NDArray[Any], graph: NDArray[Any], size: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return each row's difference and whether it has none, because either answer is NaN or infinite.
+
+    Args:
+        kind: What is predicted.
+        native: The estimator's answers, [n] or [n, classes].
+        graph: The graph's, of the same shape.
+        size: From `typical_size`.
+
+    Returns:
+        |graph - native| [n], the largest over the classes; for regression divided by the larger of |native| and
+        `size`; 0 where there is none. And bool [n].
+
+    >>> differences(TaskKind.BINARY, np.array([0.5, 0.25]), np.array([0.75, np.nan]), 1.0)
+    (array([0.25, 0.  ]), array([False,  True]))
+    """
+    ours, theirs = native.astype(np.float64), graph.astype(np.float64)
+    bad = ~(np.isfinite(ours) & np.isfinite(theirs))
+    difference = np.abs(np.where(bad, 0.0, theirs) - np.where(bad, 0.0, ours))
+    if kind is TaskKind.REGRESSION:
+        difference = difference / np.maximum(np.abs(np.where(bad, 0.0, ours)), size)
+    if ours.ndim > 1:
+        return np.asarray(difference.max(axis=1)), np.asarray(bad.any(axis=1))
+    return difference, np.asarray(bad)
+
+
+def margins(native: NDArray[Any], threshold: float | None) -> NDArray[np.float64]:
+    """Return each answer's distance from the decision boundary, [n]; several classes: the top two's difference.
+
+    >>> margins(np.array([[0.5, 0.25, 0.25]]), None), margins(np.array([0.75]), 0.5)
+    (array([0.25]), array([0.25]))
+    """
+    ours = native.astype(np.float64)
+    if ours.ndim == 1:
+        return np.abs(ours - (0.5 if threshold is None else threshold))
+    top = np.sort(ours, axis=1)[:, -2:]
+    return np.asarray(top[:, 1] - top[:, 0])
+
+
+def compare_answers(  # noqa: PLR0913 - two answers and what they mean; all but three are keywords
+    kind: TaskKind,
+    native: NDArray[Any],
+    graph: NDArray[Any],
+    *,
+    threshold: float | None,
+    size: float,
+    bound: float,
 ) -> dict[str, Json]:
     """Compare two sets of answers to the same rows.
 
@@ -45,33 +90,51 @@ def compare_answers(
         graph: The graph's, of the same shape.
         threshold: Decision threshold; binary only.
         size: From `typical_size`.
+        bound: How far apart two equal models may be: a decision nearer than this to its boundary is a tie.
 
     Returns:
-        rows; max_difference (|graph - native|; for regression divided by the larger of |native| and `size`, "1");
-        not_finite (rows where either is NaN or infinite); flips (rows whose decision differs; null for regression);
-        flip_margin (the native answer's largest distance from the boundary among flips, 0 without any); ties (rows
-        within 1e-6 of the boundary); worst_row (its index; null without rows).
+        rows; max_difference (see `differences`); not_finite (rows without one); flips (decisions that turned though
+        the native answer is farther than `bound` from the boundary; null for regression); ties (those that turned
+        within it); flip_margin (the largest distance among all that turned, 0 without any); worst_row (its index: no
+        number before a flip before a difference; null without rows).
         A shape that differs counts every row as not finite.
     """
     if native.shape != graph.shape:
         return _facts(kind, len(native), not_finite=len(native))
     if not len(native):
         return _facts(kind, 0)
-    ours, theirs = native.astype(np.float64), graph.astype(np.float64)
-    bad = ~(np.isfinite(ours) & np.isfinite(theirs))
-    difference = np.where(bad, 0.0, np.abs(np.where(bad, 0.0, theirs - ours)))
-    if kind is TaskKind.REGRESSION:
-        difference = difference / np.maximum(np.abs(np.where(bad, 0.0, ours)), size)
-    by_row, bad_row = (difference, bad) if ours.ndim == 1 else (difference.max(axis=1), bad.any(axis=1))
-    facts = _facts(kind, len(ours), not_finite=int(bad_row.sum()), max_difference=float(by_row.max()))
-    facts["worst_row"] = int(np.argmax(np.where(bad_row, np.inf, by_row)))
+    by_row, bad = differences(kind, native, graph, size)
+    facts = _facts(kind, len(native), not_finite=int(bad.sum()), max_difference=float(by_row.max()))
+    severity = np.where(bad, np.inf, by_row)
     if kind is not TaskKind.REGRESSION:
-        margin, turned = _decisions(ours, theirs, threshold)
-        turned = turned & ~bad_row
-        facts["flips"] = int(turned.sum())
+        margin = margins(np.where(_wide(bad, native), 0.0, native), threshold)
+        turned = _turned(native, graph, threshold) & ~bad
+        flipped = turned & (margin > bound)
+        severity = severity + np.where(flipped, 1.0 + margin, 0.0)
+        facts["flips"], facts["ties"] = int(flipped.sum()), int((turned & ~flipped).sum())
         facts["flip_margin"] = float(margin[turned].max()) if turned.any() else 0.0
-        facts["ties"] = int((margin[~bad_row] <= _NEAR).sum())
+    facts["worst_row"] = int(np.argmax(severity))
     return facts
+
+
+def joined(kind: TaskKind, parts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """Return the facts of several comparisons as one: counts added up, the largest of the rest; no `worst_row`."""
+    added = {name: sum(_number(part[name]) for part in parts) for name in ("rows", "not_finite", "flips", "ties")}
+    most = {
+        name: max((_number(part[name]) for part in parts), default=0.0) for name in ("max_difference", "flip_margin")
+    }
+    facts = _facts(kind, int(added["rows"]), not_finite=int(added["not_finite"]), max_difference=most["max_difference"])
+    if kind is not TaskKind.REGRESSION:
+        facts |= {"flips": int(added["flips"]), "ties": int(added["ties"]), "flip_margin": most["flip_margin"]}
+    return facts
+
+
+def _number(value: Json) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _wide(bad: NDArray[np.bool_], native: NDArray[Any]) -> NDArray[np.bool_]:
+    return bad if native.ndim == 1 else bad[:, None]
 
 
 def _facts(kind: TaskKind, rows: int, *, not_finite: int = 0, max_difference: float = 0.0) -> dict[str, Json]:
@@ -81,18 +144,15 @@ def _facts(kind: TaskKind, rows: int, *, not_finite: int = 0, max_difference: fl
         "max_difference": max_difference,
         "not_finite": not_finite,
         "flips": 0 if decides else None,
-        "flip_margin": 0.0 if decides else None,
         "ties": 0 if decides else None,
+        "flip_margin": 0.0 if decides else None,
         "worst_row": None,
     }
 
 
-def _decisions(
-    ours: NDArray[np.float64], theirs: NDArray[np.float64], threshold: float | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return each row's distance from the native decision boundary, and whether the graph decides otherwise."""
-    if ours.ndim == 1:
+def _turned(native: NDArray[Any], graph: NDArray[Any], threshold: float | None) -> NDArray[np.bool_]:
+    """Return whether the graph decides otherwise, [n]."""
+    if native.ndim == 1:
         boundary = 0.5 if threshold is None else threshold
-        return np.abs(ours - boundary), (ours >= boundary) != (theirs >= boundary)
-    top = np.sort(ours, axis=1)[:, -2:]
-    return top[:, 1] - top[:, 0], ours.argmax(axis=1) != theirs.argmax(axis=1)
+        return np.asarray((native.astype(np.float64) >= boundary) != (graph.astype(np.float64) >= boundary))
+    return np.asarray(native.argmax(axis=1) != graph.argmax(axis=1))

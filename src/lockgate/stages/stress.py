@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lockgate.core.contract import ModelBundle, ModelContract, ProbeSet
+from lockgate.core.gates.stress import Thresholds
 from lockgate.core.ids import Json
 from lockgate.core.load import CHALLENGER, CHAMPION, Window, plan, read_histogram
+from lockgate.core.load_curve import ServiceLevel
 from lockgate.core.load_summary import LoadRun, summarise
 from lockgate.core.wire import Call, Row, infer_call
 from lockgate.errors import MeasurementError, TransientError
 from lockgate.stages.infra import SandboxServer
 
+REPORTS = {"locust": "stress/locust.html"}
+"""What the generators leave in the release's folder for people, by name."""
 _HISTOGRAM = "lockgate_request_seconds"
 
 
@@ -31,6 +35,10 @@ class ReachableServer(SandboxServer, Protocol):
     @property
     def url(self) -> str:
         """Its data port."""
+        ...
+
+    def rss_bytes(self) -> int:
+        """Return its present resident set; 0 once it is gone."""
         ...
 
 
@@ -45,13 +53,14 @@ class ReachableSandboxes(Protocol):
 class LoadGenerators(Protocol):
     """What sends the load."""
 
-    def run(
+    def run(  # noqa: PLR0913, PLR0917 - a plan, whom it meets, and how to look at them
         self,
         windows: Sequence[Window],
         ports: Mapping[str, int],
         calls: Mapping[str, Sequence[Call]],
         digests: Mapping[str, str],
         histogram: Callable[[str], Mapping[float, float]],
+        rss_bytes: Callable[[str], float] | None = None,
     ) -> LoadRun:
         """Carry out a plan.
 
@@ -74,19 +83,22 @@ class Contender:
     probes: ProbeSet
 
 
-def measure_stress(  # noqa: PLR0913 - two of the six are keywords with a unit
+def measure_stress(
     sandboxes: ReachableSandboxes,
     generators: LoadGenerators,
     challenger: Contender,
     champion: Contender | None,
     *,
-    target_rps: float,
-    duration_s: float,
+    asked: Thresholds,
 ) -> dict[str, Json]:
     """Load challenger and champion, drive them for the declared window, return the stress gate's measurements.
 
     Args:
+        sandboxes: Start the servers.
+        generators: Send the load.
+        challenger: What may be released.
         champion: What serves now; None only when the ledger shows that there never was one.
+        asked: The gate's thresholds: rate, length and service level.
 
     Raises:
         MeasurementError: A bundle that passed the infra gate, or the champion, did not load; or a generator broke.
@@ -94,7 +106,7 @@ def measure_stress(  # noqa: PLR0913 - two of the six are keywords with a unit
     """
     began, cpu_began = time.monotonic(), _cpu_s()
     contenders = {CHALLENGER: challenger} | ({} if champion is None else {CHAMPION: champion})
-    windows = plan(duration_s, target_rps, champion=champion is not None)
+    windows = plan(asked.duration_s, asked.target_rps, champion=champion is not None, soak_s=asked.soak_s)
     with contextlib.ExitStack() as running:
         servers = {
             name: running.enter_context(_loaded(sandboxes, name, contender)) for name, contender in contenders.items()
@@ -105,18 +117,29 @@ def measure_stress(  # noqa: PLR0913 - two of the six are keywords with a unit
             {name: _calls(contender, challenger) for name, contender in contenders.items()},
             {name: contender.bundle.digest for name, contender in contenders.items()},
             lambda name: _histogram(servers[name], contenders[name].bundle.contract),
+            lambda name: float(servers[name].rss_bytes()),
         )
         memory = {name: server.peak_rss_bytes() for name, server in servers.items()}
-        measured = summarise(run)
+        measured = summarise(run, _level(asked))
         died = _died(servers, run)
     wall_s = time.monotonic() - began
     cost: dict[str, Json] = {
         "wall_s": round(wall_s, 3),
-        "outside_window_s": round(wall_s - duration_s, 3),
+        "outside_window_s": round(wall_s - asked.duration_s - asked.soak_s, 3),
         "cpu_s": round(_cpu_s() - cpu_began, 3),
         "generators_cpu_s": run.cpu_s,
     }
-    return measured | {"cost": cost, "peak_rss_bytes": memory, "died": died}
+    return measured | {"cost": cost, "peak_rss_bytes": memory, "died": died, "reports": dict(REPORTS)}
+
+
+def _level(asked: Thresholds) -> ServiceLevel:
+    return ServiceLevel(
+        p95_ms=asked.p95_ms,
+        p99_ms=asked.p99_ms,
+        error_fraction=asked.error_fraction,
+        achieved_fraction=asked.achieved_fraction,
+        late_ms=asked.p95_ms * asked.generator_floor_fraction,
+    )
 
 
 def _died(servers: Mapping[str, SandboxServer], run: LoadRun) -> dict[str, int]:

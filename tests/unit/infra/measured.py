@@ -33,6 +33,7 @@ STEADY = {
     "p95_upper_ms": 9.0,
     "p99_ms": 12.0,
     "p99_upper_ms": 13.0,
+    "both_p95_ms": 5.5,
 }
 ARM = {
     "asked": 310,
@@ -41,13 +42,18 @@ ARM = {
     "steady": STEADY,
     "locust": {"asked": 96, "p95_ms": 6.0},
     "spike": {"asked": 60, "p95_ms": 8.0},
-    "server": {"sent": 240, "asked": 240, "p95_ms": 1.0},
+    "server": {"sent": 240, "asked": 240, "p95_ms": 1.0, "p95_low_ms": 0.5},
 }
+RATIO = {"estimate": 1.1, "low": 0.9, "high": 1.3, "se": 0.08}
+SELF = {"estimate": 1.05, "low": 0.8, "high": 1.25, "se": 0.1}
 STRESS: dict[str, Any] = {
-    "generator": {"asked": 72, "p95_ms": 3.0},
+    "generator": {"asked": 72, "p95_ms": 3.0, "late_p95_ms": 1.0, "achieved_fraction": 1.0},
     "challenger": copy.deepcopy(ARM),
     "champion": copy.deepcopy(ARM),
-    "ratio": {"p95": 1.1, "yardstick": 1.05},
+    "ratio": {"p50": RATIO, "p95": RATIO},
+    "self_ratio": {"arm": "champion", "p50": SELF, "p95": SELF},
+    "knee": {"rps": 400.0, "first_beyond_rps": 800.0, "limited_by": "server"},
+    "memory": {"challenger": {"estimate": 600.0, "low": -200.0, "high": 1400.0, "grown_bytes": 9e6, "requests": 240}},
 }
 
 STAGING: dict[str, Any] = {

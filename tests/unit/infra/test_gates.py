@@ -54,7 +54,13 @@ JUDGED = {
         "challenger.server.p95_ms",
         "challenger.server.asked",
         "challenger.server.sent",
-        "ratio.p95",
+        "ratio.p95.estimate",
+        "ratio.p50.estimate",
+        "generator.late_p95_ms",
+        "generator.achieved_fraction",
+        "challenger.server.p95_low_ms",
+        "challenger.steady.both_p95_ms",
+        "memory.challenger.estimate",
     ],
     staging.GATE.name: [
         "switch.verified",
@@ -132,8 +138,9 @@ def test_a_server_that_died_before_it_was_asked_anything_is_a_failure_and_no_err
         ("challenger.steady.achieved_rps", 40.0, "achieved_rate"),
         ("challenger.error_fraction", 0.01, "error_fraction"),
         ("challenger.server.p95_ms", 200.0, "server_p95"),
-        ("challenger.server.asked", 100, "witnessed_fraction"),
-        ("ratio.p95", 1.8, "champion_ratio"),
+        ("ratio.p95", {"estimate": 1.8, "low": 1.6, "high": 2.0}, "champion_ratio"),
+        ("ratio.p50", {"estimate": 9.8, "low": 7.6, "high": 12.0}, "champion_ratio_median"),
+        ("memory.challenger", {"estimate": 2e6, "low": 1.5e6, "high": 2.5e6, "grown_bytes": 5e8}, "memory_growth"),
     ],
 )
 def test_the_stress_gate_stops_a_bad_candidate_for_that_reason(path: str, value: float, check: str) -> None:
@@ -170,15 +177,84 @@ def test_few_requests_are_inconclusive() -> None:
     assert "raise gates.stress.duration_s" in report.reason
 
 
+@pytest.mark.parametrize(("path", "value"), [("generator.late_p95_ms", 60.0), ("generator.achieved_fraction", 0.5)])
+def test_a_generator_that_sends_late_or_too_little_is_inconclusive(path: str, value: float) -> None:
+    slow = changed(changed(STRESS, path, value), "challenger.steady.achieved_rps", 10.0)
+    report = judged(stress.GATE, slow)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "the load generator itself" in report.reason
+
+
+@pytest.mark.parametrize("which", ["p50", "p95"])
+def test_a_ratio_whose_interval_holds_the_limit_is_inconclusive(which: str) -> None:
+    measured = changed(STRESS, f"ratio.{which}", {"estimate": 1.8, "low": 1.2, "high": 2.7})
+    assert judged(stress.GATE, measured).verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_ratio_no_larger_than_the_champion_differs_from_itself_is_inconclusive() -> None:
-    noisy = changed(changed(STRESS, "ratio.p95", 1.8), "ratio.yardstick", 1.7)
-    assert judged(stress.GATE, noisy).verdict is Verdict.INCONCLUSIVE
-    assert judged(stress.GATE, changed(noisy, "ratio.yardstick", None)).verdict is Verdict.INCONCLUSIVE
+    noisy = changed(STRESS, "ratio.p95", {"estimate": 1.8, "low": 1.6, "high": 2.0})
+    noisy = changed(noisy, "self_ratio.p95.high", 1.7)
+    report = judged(stress.GATE, noisy)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "1.7 times" in report.reason
+    assert judged(stress.GATE, changed(noisy, "self_ratio.p95.high", None)).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_ratio_far_beyond_what_the_champion_differs_from_itself_fails_on_a_noisy_machine_too() -> None:
-    far = changed(changed(STRESS, "ratio.p95", 6.0), "ratio.yardstick", 1.7)
-    assert judged(stress.GATE, far).verdict is Verdict.FAIL
+    far = changed(STRESS, "ratio.p95", {"estimate": 6.0, "low": 4.0, "high": 9.0})
+    assert judged(stress.GATE, changed(far, "self_ratio.p95.high", 2.7)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("counted", [0, 100, 300])
+def test_a_server_that_counted_other_requests_than_were_sent_is_inconclusive(counted: int) -> None:
+    report = judged(stress.GATE, changed(STRESS, "challenger.server.asked", counted))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert {c.name for c in report.checks if c.verdict is Verdict.INCONCLUSIVE} == {"witnessed_fraction"}
+
+
+def test_a_server_that_took_longer_than_anybody_waited_is_a_contradiction() -> None:
+    report = judged(stress.GATE, changed(STRESS, "challenger.server.p95_low_ms", 20.0))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "one of the clocks is wrong" in report.reason
+
+
+def slow(server_ms: float) -> dict[str, Any]:
+    """Return measurements in which the generators waited 400 ms."""
+    measured = STRESS
+    for name, value in {"p95_ms": 400.0, "p95_upper_ms": 410.0, "both_p95_ms": 400.0}.items():
+        measured = changed(measured, f"challenger.steady.{name}", value)
+    return changed(measured, "challenger.server.p95_ms", server_ms)
+
+
+def test_time_that_the_server_does_not_account_for_makes_latency_inconclusive() -> None:
+    report = judged(stress.GATE, slow(server_ms=2.0))
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "lost between" in report.reason
+
+
+def test_a_slow_server_that_says_so_itself_fails() -> None:
+    report = judged(stress.GATE, slow(server_ms=250.0))
+    assert report.verdict is Verdict.FAIL
+    assert {"latency_p95", "server_p95"} <= set(failed(report))
+
+
+def test_memory_that_grew_for_reasons_unknown_asks_for_a_soak() -> None:
+    unsure = changed(STRESS, "memory.challenger", {"estimate": 3e4, "low": -1e4, "high": 7e4, "grown_bytes": 5e6})
+    report = judged(stress.GATE, unsure)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "soak_s" in report.reason
+
+
+def test_memory_that_an_allocator_takes_once_is_no_leak() -> None:
+    once = changed(STRESS, "memory.challenger", {"estimate": 6e4, "low": 4e4, "high": 9e4, "grown_bytes": 3e6})
+    assert judged(stress.GATE, once).verdict is Verdict.PASS
+    assert judged(stress.GATE, changed(once, "memory.challenger.grown_bytes", None)).verdict is Verdict.FAIL
+
+
+def test_a_knee_below_the_target_is_shown_and_does_not_block_by_itself() -> None:
+    report = judged(stress.GATE, changed(STRESS, "knee.rps", 25.0))
+    assert report.verdict is Verdict.PASS
+    assert [c.name for c in report.checks if c.verdict is Verdict.FAIL] == ["knee"]
 
 
 def test_failing_requests_to_the_champion_make_the_ratio_inconclusive() -> None:
@@ -189,7 +265,10 @@ def test_a_first_release_has_no_champion_to_be_slower_than() -> None:
     first = changed(changed(STRESS, "champion", None), "ratio", None)
     report = judged(stress.GATE, first)
     assert report.verdict is Verdict.PASS
-    assert {c.name for c in report.checks if c.verdict is Verdict.NOT_APPLICABLE} == {"champion_ratio"}
+    assert {c.name for c in report.checks if c.verdict is Verdict.NOT_APPLICABLE} == {
+        "champion_ratio",
+        "champion_ratio_median",
+    }
 
 
 def test_a_champion_that_is_not_spoken_of_is_an_error_and_not_a_first_release() -> None:

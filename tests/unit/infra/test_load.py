@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,29 +13,35 @@ from lockgate.core.load import (
     CHALLENGER,
     CHAMPION,
     ECHO,
+    KNEE,
+    SOAK,
+    SPIKE,
     STEADY,
-    Step,
     histogram_between,
     histogram_quantile,
+    histogram_quantile_low,
     intended_starts,
-    knee,
-    latency_ratio,
     plan,
     quantile,
     quantile_upper,
     read_histogram,
     window_at,
-    yardstick,
 )
+from lockgate.core.load_curve import ServiceLevel
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, Sample, as_samples, summarise
+from lockgate.core.memory_growth import Reading
+
+LEVEL = ServiceLevel(p95_ms=100.0, p99_ms=250.0, error_fraction=0.0, achieved_fraction=0.95, late_ms=50.0)
 
 
 @pytest.mark.parametrize("champion", [True, False])
 @pytest.mark.parametrize("duration", [3.0, 20.0, 61.7])
-def test_a_plan_fills_the_declared_window_without_gaps(champion: bool, duration: float) -> None:
-    windows = plan(duration, 50.0, champion=champion)
+@pytest.mark.parametrize("soak", [0.0, 7.0])
+def test_a_plan_fills_the_declared_window_without_gaps(champion: bool, duration: float, soak: float) -> None:
+    windows = plan(duration, 50.0, champion=champion, soak_s=soak)
     assert windows[0].start_s == 0
-    assert windows[-1].end_s == pytest.approx(duration)
+    assert windows[-1].end_s == pytest.approx(duration + soak)
+    assert sum(w.end_s - w.start_s for w in windows if w.phase == SOAK) == pytest.approx(soak)
     assert all(before.end_s == after.start_s for before, after in pairwise(windows))
 
 
@@ -48,6 +56,20 @@ def test_both_arms_get_the_same_time_in_every_phase() -> None:
         assert seconds[CHALLENGER] > 0
 
 
+def test_what_overloads_a_server_comes_after_all_that_is_judged() -> None:
+    windows = plan(20.0, 50.0, champion=True, soak_s=10.0)
+    assert [window.overloads for window in windows] == sorted(window.overloads for window in windows)
+    assert {window.phase for window in windows if window.overloads} == {SPIKE, "knee-400", "knee-800", "knee-1600"}
+
+
+def test_the_open_loop_sends_alone_while_the_knee_is_looked_for() -> None:
+    windows = plan(20.0, 50.0, champion=True)
+    last = windows[-1]
+    assert last.phase == f"{KNEE}-1600"
+    sent = [at for at, window in intended_starts(windows, 0.6) if window is last]
+    assert len(sent) == round((last.end_s - last.start_s) * last.rate_rps)
+
+
 def test_without_a_champion_only_challenger_and_echo_are_asked() -> None:
     assert {window.arm for window in plan(20.0, 50.0, champion=False)} == {CHALLENGER, ECHO}
 
@@ -56,7 +78,7 @@ def test_an_open_loop_sends_its_share_of_the_rate_evenly() -> None:
     windows = plan(20.0, 50.0, champion=True)
     due = intended_starts(windows, 0.6)
     steady = [at for at, window in due if window.phase == STEADY and window.arm == CHALLENGER]
-    assert len(steady) == 6 * 24
+    assert len(steady) == 12 * 12
     assert [at for at, _ in due] == sorted(at for at, _ in due)
     assert all(window.start_s < at < window.end_s for at, window in due)
 
@@ -93,6 +115,9 @@ def test_a_histogram_quantile_is_the_upper_edge_of_its_bucket() -> None:
     assert histogram_quantile(buckets, 0.95) == 0.01
     assert histogram_quantile(buckets, 0.96) == 0.1
     assert histogram_quantile(buckets, 1.0) == math.inf
+    assert histogram_quantile_low(buckets, 0.5) == 0.0
+    assert histogram_quantile_low(buckets, 0.96) == 0.01
+    assert math.isnan(histogram_quantile_low({}, 0.5))
 
 
 def test_what_came_between_two_readings_is_their_difference() -> None:
@@ -113,26 +138,6 @@ def test_a_prometheus_page_is_read_over_all_arms_of_one_model() -> None:
     assert read_histogram(PAGE, "h", "m") == {0.1: 4.0, math.inf: 4.0}
 
 
-def test_the_knee_is_where_latency_leaves_its_level_or_answers_fall_behind() -> None:
-    flat = [Step(offered_rps=rate, achieved_rps=rate, p50_ms=2.0) for rate in (10.0, 20.0, 40.0)]
-    assert knee(flat, floor_ms=1.0) is None
-    assert knee([*flat, Step(offered_rps=80.0, achieved_rps=80.0, p50_ms=30.0)], floor_ms=1.0) == 80.0
-    assert knee([*flat, Step(offered_rps=80.0, achieved_rps=50.0, p50_ms=2.0)], floor_ms=1.0) == 80.0
-    assert knee([], floor_ms=1.0) is None
-
-
-def test_below_the_generators_floor_nothing_is_slower() -> None:
-    assert latency_ratio(2.9, 0.1, 3.0) == 1.0
-    assert latency_ratio(6.0, 0.1, 3.0) == 2.0
-
-
-def test_the_yardstick_is_how_much_one_arm_differs_from_itself() -> None:
-    assert yardstick([[10.0], [10.0], [10.0], [10.0]], 0.95, 1.0) == 1.0
-    assert yardstick([[10.0], [5.0], [10.0], [5.0]], 0.95, 1.0) == 2.0
-    assert yardstick([[5.0], [10.0]], 0.95, 1.0) == 2.0
-    assert math.isnan(yardstick([[5.0]], 0.95, 1.0))
-
-
 def a_run(latency_ms: dict[str, float], *, champion: bool = True, error: str | None = None) -> LoadRun:
     windows = plan(20.0, 50.0, champion=champion)
     number = {window: index for index, window in enumerate(windows)}
@@ -147,8 +152,10 @@ def a_run(latency_ms: dict[str, float], *, champion: bool = True, error: str | N
         for generator, share in ((OPEN_LOOP, 0.6), (LOCUST, 0.4))
         for at, window in intended_starts(windows, share)
     ]
-    histograms = {arm: {0.002: 240.0, math.inf: 240.0} for arm in latency_ms if arm != ECHO}
-    return LoadRun(windows=windows, samples=tuple(samples), histograms=histograms)
+    arms = [arm for arm in latency_ms if arm != ECHO]
+    histograms = {arm: {0.002: 240.0, math.inf: 240.0} for arm in arms}
+    memory = {arm: [Reading(at_s=at / 4, rss_bytes=1e8) for at in range(80)] for arm in arms}
+    return LoadRun(windows=windows, samples=tuple(samples), histograms=histograms, memory=memory)
 
 
 def at(measurements: dict[str, Json], path: str) -> Json:
@@ -160,33 +167,45 @@ def at(measurements: dict[str, Json], path: str) -> Json:
 
 
 def test_a_summary_says_what_was_sent_and_how_long_it_took() -> None:
-    told = summarise(a_run({CHALLENGER: 4.0, CHAMPION: 2.0, ECHO: 1.0}))
+    told = summarise(a_run({CHALLENGER: 4.0, CHAMPION: 2.0, ECHO: 1.0}), LEVEL)
     assert at(told, "plan.target_rps") == 50.0
     assert at(told, "plan.duration_s") == 20.0
     assert at(told, "challenger.steady.p95_ms") == 4.0
     assert at(told, "challenger.steady.achieved_rps") == pytest.approx(50, rel=0.05)
-    assert at(told, "ratio.p95") == 2.0
-    assert at(told, "ratio.yardstick") == 1.0
+    assert at(told, "ratio.p95.estimate") == at(told, "ratio.p95.low") == at(told, "ratio.p95.high") == 2.0
+    assert at(told, "ratio.p50.estimate") == 2.0
+    assert at(told, "self_ratio.arm") == CHAMPION
+    assert at(told, "self_ratio.p95.estimate") == 1.0
     assert at(told, "generator.p95_ms") == 1.0
     assert at(told, "challenger.server.p95_ms") == 2.0
     assert at(told, "challenger.error_fraction") == 0.0
-    assert at(told, "knee.rps") is None
+    assert at(told, "knee.rps") == 800.0
+    assert at(told, "knee.limited_by") == "plan"
+    assert at(told, "champion_knee.rps") == 800.0
+    assert at(told, "memory.challenger.estimate") == 0.0
+    assert len(at(told, "memory.challenger.series")) == 60  # type: ignore[arg-type]
+    rates = [step["offered_rps"] for step in at(told, "curve.champion")]  # type: ignore[union-attr, index, call-overload]
+    assert rates == [12.5, 25.0, 37.5, 50.0, 100.0, 200.0, 400.0, 800.0]
 
 
 def test_a_summary_of_a_first_release_names_no_champion() -> None:
-    told = summarise(a_run({CHALLENGER: 4.0, ECHO: 1.0}, champion=False))
+    told = summarise(a_run({CHALLENGER: 4.0, ECHO: 1.0}, champion=False), LEVEL)
     assert told["champion"] is None
     assert told["ratio"] is None
+    assert at(told, "self_ratio.arm") == CHALLENGER
+    assert set(at(told, "curve")) == {CHALLENGER}  # type: ignore[arg-type]
 
 
 def test_answers_that_come_too_late_are_not_achieved() -> None:
-    told = summarise(a_run({CHALLENGER: 4000.0, CHAMPION: 2.0, ECHO: 1.0}))
+    told = summarise(a_run({CHALLENGER: 4000.0, CHAMPION: 2.0, ECHO: 1.0}), LEVEL)
     assert at(told, "challenger.steady.achieved_rps") == 0.0
-    assert at(told, "knee.rps") == 12.5
+    assert at(told, "knee.rps") == 0.0
+    assert at(told, "knee.first_beyond_rps") == 12.5
+    assert at(told, "champion_knee.rps") == 800.0
 
 
 def test_errors_are_counted_by_what_they_were() -> None:
-    told = summarise(a_run({CHALLENGER: 1.0, CHAMPION: 1.0, ECHO: 1.0}, error="status 500"))
+    told = summarise(a_run({CHALLENGER: 1.0, CHAMPION: 1.0, ECHO: 1.0}, error="status 500"), LEVEL)
     assert at(told, "challenger.error_fraction") == 1.0
     assert list(told["challenger"]["errors"]) == ["status 500"]  # type: ignore[index, call-overload, arg-type]
     assert at(told, "champion.error_fraction") == 0.0
@@ -194,10 +213,47 @@ def test_errors_are_counted_by_what_they_were() -> None:
 
 def test_a_run_without_samples_says_so_and_does_not_raise() -> None:
     windows = plan(20.0, 50.0, champion=True)
-    told = summarise(LoadRun(windows=windows, samples=(), histograms={}))
+    told = summarise(LoadRun(windows=windows, samples=(), histograms={}), LEVEL)
     assert at(told, "challenger.steady.p95_ms") == "NaN"
     assert at(told, "challenger.steady.asked") == 0
     assert at(told, "generator.p95_ms") == "NaN"
+    assert at(told, "ratio.p95.estimate") == "NaN"
+    assert at(told, "memory.challenger.estimate") == "NaN"
+    assert at(told, "knee.rps") is None
+
+
+def test_failures_above_the_target_rate_break_no_promise_and_bound_the_knee() -> None:
+    good = a_run({CHALLENGER: 1.0, CHAMPION: 1.0, ECHO: 1.0})
+    high = {index for index, each in enumerate(good.windows) if each.overloads and each.arm == CHALLENGER}
+    samples = [replace(each, error="status 503") if each.window in high else each for each in good.samples]
+    told = summarise(replace(good, samples=tuple(samples)), LEVEL)
+    assert at(told, "challenger.error_fraction") == 0.0
+    assert at(told, "knee.rps") == 50.0
+    assert at(told, "knee.limited_by") == "server"
+
+
+def test_a_soak_is_told_apart_and_counts_for_errors_and_memory() -> None:
+    windows = plan(20.0, 50.0, champion=True, soak_s=30.0)
+    number = {window: index for index, window in enumerate(windows)}
+    samples = [
+        Sample(
+            generator=OPEN_LOOP,
+            window=number[window],
+            due_s=at,
+            latency_ms=3.0,
+            error="x" if window.phase == SOAK else None,
+        )
+        for at, window in intended_starts(windows, 0.6)
+    ]
+    told = summarise(LoadRun(windows=windows, samples=tuple(samples), histograms={}), LEVEL)
+    assert at(told, "plan.soak_s") == 30.0
+    assert at(told, "challenger.soak.asked") == at(told, "champion.soak.asked") != 0
+    assert 0 < at(told, "challenger.error_fraction") < 1  # type: ignore[operator]
+
+
+def test_a_summary_stays_small() -> None:
+    told = summarise(a_run({CHALLENGER: 4.0, CHAMPION: 2.0, ECHO: 1.0}), LEVEL)
+    assert len(json.dumps(told)) < 20_000
 
 
 def test_rows_that_are_no_samples_are_refused() -> None:
