@@ -15,10 +15,11 @@ from lockgate.adapters.dossier_plots import (
     residual_histogram,
     residual_plot,
     roc_plot,
-    slice_plot,
 )
 from lockgate.adapters.durable_files import write_whole
+from lockgate.core.delivery import Delivery
 from lockgate.core.ids import Digest, Json, ReleaseId, digest_bytes
+from lockgate.core.maturity import Assessment
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import GateReport
 
@@ -39,7 +40,10 @@ class DossierFacts:
         evaluation: What `evaluation_document` returned.
         lineage: What it was made from, label to value: digests, commit, lock, data version, rows.
         card: The model card, as text.
-        stress: Summary of the load test, label to value; empty when there is none.
+        measured: Newest measurements by gate, as recorded.
+        recorded: Row of the ledger that holds each gate's verdict: sequence and the row's hash, by gate.
+        assessed: The ML Test Score of this release, last, and of those before; empty when it was not computed.
+        delivered: The delivery figures of this model; None when they were not computed.
         unknown: What is not known, beyond what the page itself can tell; one sentence each.
     """
 
@@ -54,7 +58,10 @@ class DossierFacts:
     evaluation: Mapping[str, Json] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
     card: str = ""
-    stress: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    recorded: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    assessed: tuple[Assessment, ...] = ()
+    delivered: Delivery | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -78,6 +85,8 @@ def dossier_html(facts: DossierFacts) -> str:
     import jinja2
     from markupsafe import Markup
 
+    from lockgate.adapters.dossier_contents import closing_sections, sections_of
+    from lockgate.adapters.dossier_forest import slice_forest
     from lockgate.adapters.dossier_view import view_of
     from lockgate.adapters.dossier_words import sentence
 
@@ -89,16 +98,26 @@ def dossier_html(facts: DossierFacts) -> str:
         lstrip_blocks=True,
     )
     environment.filters["sentence"] = sentence
-    view = view_of(facts)
+    # drawn by us from numbers; names of the data in them were escaped by the drawing library
+    environment.filters["drawn"] = Markup
+    sections, closing = sections_of(facts), closing_sections(facts)
+    view = view_of(facts, (*sections, *closing))
     curves = facts.evaluation.get("curves")
     drawings = {
         "roc": roc_plot(curves),
         "calibration": reliability_plot(curves),
         "residuals": residual_plot(curves),
         "errors": residual_histogram(curves),
-        "slices": slice_plot(view.slices.drawn, view.slices.unit, view.slices.bound),
+        "slices": slice_forest(view.slices),
     }
     # drawn by us from numbers; names of the data in them were escaped by the drawing library
     plots = {name: Markup(svg or "") for name, svg in drawings.items()}  # noqa: S704 - see above
     page = environment.get_template("dossier.html.j2")
-    return page.render(facts=facts, view=view, plots=plots, drawn=any(plots.values()))
+    return page.render(
+        facts=facts,
+        view=view,
+        plots=plots,
+        drawn=any(plots.values()),
+        sections=sections,
+        closing=closing,
+    )

@@ -37,7 +37,10 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateBlock:
-    """One gate: its line, the check that came closest to its threshold, the checks to read, and the folded ones."""
+    """One gate: its line, the check that came closest to its threshold, checks to read, folded ones, and its record.
+
+    `row` and `row_hash` are the ledger's, of its verdict; empty where they are not known.
+    """
 
     name: str
     title: str
@@ -48,18 +51,30 @@ class GateBlock:
     shown: tuple[CheckRow, ...]
     folded: tuple[CheckRow, ...]
     evidence: str
+    row: str
+    row_hash: str
 
 
 def gate_blocks(
-    reports: Sequence[GateReport], required: Sequence[str], titles: Mapping[str, str]
+    reports: Sequence[GateReport],
+    required: Sequence[str],
+    titles: Mapping[str, str],
+    recorded: Mapping[str, tuple[int, str]],
 ) -> tuple[GateBlock, ...]:
-    """Return a block for each report, and one for each required gate that did not report."""
+    """Return a block for each report, and one for each required gate that did not report.
+
+    Args:
+        reports: In the order they are shown.
+        required: Gates that must report.
+        titles: A few words for people, by gate.
+        recorded: Sequence and hash of the ledger's row that holds each gate's verdict.
+    """
     there = {each.gate for each in reports}
     missing = tuple(_missing(name, titles) for name in required if name not in there)
-    return tuple(_gate(each, titles) for each in reports) + missing
+    return tuple(_gate(each, titles, recorded.get(each.gate)) for each in reports) + missing
 
 
-def _gate(report: GateReport, titles: Mapping[str, str]) -> GateBlock:
+def _gate(report: GateReport, titles: Mapping[str, str], row: tuple[int, str] | None) -> GateBlock:
     rows = [_check(each) for each in sorted(report.checks, key=_interest)]
     shown = [row for row in rows if row.verdict != Verdict.PASS or row.slice == "all"]
     kept = shown[:_MOST_ROWS] if len(shown) > _MOST_ROWS else shown + [r for r in rows if r not in shown][:3]
@@ -73,6 +88,8 @@ def _gate(report: GateReport, titles: Mapping[str, str]) -> GateBlock:
         shown=tuple(row for row in rows if row in kept),
         folded=tuple(row for row in rows if row not in kept),
         evidence=report.evidence or "none",
+        row="" if row is None else str(row[0]),
+        row_hash="" if row is None else row[1],
     )
 
 
@@ -118,6 +135,8 @@ def _missing(name: str, titles: Mapping[str, str]) -> GateBlock:
         shown=(),
         folded=(),
         evidence="none",
+        row="",
+        row_hash="",
     )
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lockgate.adapters.dossier_blocks import Section
+from lockgate.adapters.dossier_changes import changes_of
 from lockgate.adapters.dossier_gates import MARKS, GateBlock, gate_blocks
-from lockgate.adapters.dossier_words import PLAIN, interval_text, metric_name, number_text, per_thousand
+from lockgate.adapters.dossier_unknown import unknown_of
+from lockgate.adapters.dossier_words import PLAIN, interval_text, listed, metric_name, number_text, per_thousand
 from lockgate.core.contract import TaskKind
 from lockgate.core.estimates import count, number, read_estimate, unit_of, within
 from lockgate.core.ids import Json
@@ -54,14 +57,15 @@ class View:
     summary: tuple[str, ...]
     gates: tuple[GateBlock, ...]
     metrics: tuple[MetricRow, ...]
+    changes: tuple[str, ...]
     users: tuple[tuple[str, str, str], ...]
     slices: Slices
     unknown: tuple[str, ...]
     commands: tuple[tuple[str, str], ...]
 
 
-def view_of(facts: DossierFacts) -> View:
-    """Return what the page says about some facts."""
+def view_of(facts: DossierFacts, sections: Sequence[Section] = ()) -> View:
+    """Return what the page says about some facts, beside its sections."""
     verdict, headline = _headline(facts)
     gates = facts.evaluation.get("gates")
     slices = _slices(facts, gates)
@@ -70,11 +74,12 @@ def view_of(facts: DossierFacts) -> View:
         mark=MARKS[Verdict(verdict)],
         headline=headline,
         summary=_summary(facts, gates),
-        gates=gate_blocks(facts.reports, facts.required, facts.titles),
+        gates=gate_blocks(facts.reports, facts.required, facts.titles, facts.recorded),
         metrics=_metrics(facts, gates),
+        changes=changes_of(facts),
         users=_users(facts),
         slices=slices,
-        unknown=_unknown(facts, gates, slices),
+        unknown=unknown_of(facts, slices.small, sections),
         commands=_commands(facts, verdict),
     )
 
@@ -91,7 +96,7 @@ def _headline(facts: DossierFacts) -> tuple[str, str]:
         (v for v in (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE) if any(r.verdict is v for r in not_passed)),
         Verdict.INCONCLUSIVE,
     )
-    names = " and ".join([each.gate for each in not_passed if each.verdict is worst] or missing)
+    names = listed([each.gate for each in not_passed if each.verdict is worst] or missing)
     said = {
         Verdict.FAIL: f"Do not approve: {what} failed {names}.",
         Verdict.ERROR: f"Do not approve yet: {what} could not be measured by {names}.",
@@ -120,11 +125,25 @@ def _summary(facts: DossierFacts, gates: Json) -> tuple[str, ...]:
             f"{better} by {number_text(abs(found['estimate']))} "
             f"(95 % interval of the gain {interval_text(found['low'], found['high'])})."
         )
+        lines += _conflict(within(champion, "metrics"), binding)
     elif facts.champion is None:
         lines.append(
             "There is no champion to compare with: this would be the first release, judged by the absolute checks."
         )
     return tuple(lines)
+
+
+def _conflict(metrics: Json, binding: str) -> list[str]:
+    """Say that metrics disagree, where the interval of one gain is above zero and that of another below."""
+    if not isinstance(metrics, Mapping):
+        return []
+    rows = [(name, _compared(name, each, False).tone) for name, each in metrics.items()]
+    better, worse = ([metric_name(name) for name, tone in rows if tone == each] for each in ("better", "worse"))
+    if not better or not worse:
+        return []
+    return [
+        f"Metrics disagree: better on {', '.join(better)}; worse on {', '.join(worse)}. {metric_name(binding)} binds."
+    ]
 
 
 def _metrics(facts: DossierFacts, gates: Json) -> tuple[MetricRow, ...]:
@@ -221,29 +240,6 @@ def _bound(facts: DossierFacts, measured: Json) -> float | None:
     from lockgate.core.gates import slices as gate
 
     return gate.excess_bound(measured, facts.spec.gates.get("slices", gate.Thresholds()))
-
-
-def _unknown(facts: DossierFacts, gates: Json, slices: Slices) -> tuple[str, ...]:
-    quality = within(gates, "quality")
-    lines = list(facts.unknown)
-    asked, unlabelled = count(within(quality, "asked")), count(within(quality, "unlabelled"))
-    if asked and unlabelled:
-        lines.append(
-            f"{unlabelled:,} of {asked:,} holdout rows ({unlabelled / asked:.1%}) have no label; "
-            "how well they are answered is not known."
-        )
-    known = count(within(within(gates, "champion"), "known_rows"))
-    if known:
-        lines.append(f"{known:,} rows were left out of the comparison because the champion was fitted on them.")
-    if slices.small:
-        named = ", ".join(slices.small[:8]) + (f" and {len(slices.small) - 8} more" if len(slices.small) > 8 else "")
-        lines.append(f"Too small to judge on their own: {named}.")
-    if not facts.spec.slices:
-        lines.append("No slices are declared in the spec, so no group of rows was looked at on its own.")
-    if not facts.stress:
-        lines.append("No summary of the load test is attached to this page; see the stress gate's evidence.")
-    lines.append("How live traffic differs from the holdout: everything here was measured on past, labelled rows.")
-    return tuple(lines)
 
 
 def _commands(facts: DossierFacts, verdict: str) -> tuple[tuple[str, str], ...]:

@@ -90,6 +90,16 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ")")) else ".")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> listed(["quality"]), listed(["drift", "skew", "privacy"])
+    ('quality', 'drift, skew and privacy')
+    """
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun.
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lockgate.core.ids import ModelName, ReleaseId
+from lockgate.core.ledger import Event
 from lockgate.errors import BadInput
 
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
     from lockgate.ports import Ledger
+
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?")
+"""A run's id (a UUID), whole or cut short: no release is named so, for a release's id begins with its model's name."""
 
 Model = Annotated[
     str | None,
@@ -61,12 +66,38 @@ def model_of(ledger: Ledger, release: str) -> ModelName:
     Raises:
         BadInput: The ledger knows no such release.
     """
+    from lockgate.stages.history import closest
+
     model = release.rpartition("-")[0]
     known = ledger.models()
     if model in known and ledger.rows(ModelName(model), release=ReleaseId(release)):
         return ModelName(model)
-    hint = f"; releases are named like {known[0]}-0001" if known else "; there are no releases yet"
-    raise BadInput(f"the ledger knows no release {release!r}{hint}. See: lockgate history", release=release)
+    there = tuple(dict.fromkeys(str(row.release) for name in known for row in ledger.rows(name) if row.release))
+    raise BadInput(
+        f"the ledger knows no release {release!r}; {closest(release, there)}. See: lockgate history", release=release
+    )
+
+
+def release_of(ledger: Ledger, given: str) -> ReleaseId:
+    """Return the release that is meant: by its id, or by the id of a Prefect run that carried it (or its first part).
+
+    Raises:
+        BadInput: The ledger knows neither such a release nor such a run, or several runs begin so.
+    """
+    if not _RUN.fullmatch(given):
+        model_of(ledger, given)
+        return ReleaseId(given)
+    carried = (Event.RELEASE_OPENED, Event.RELEASE_RESUMED)
+    rows = [row for name in ledger.models() for row in ledger.rows(name, events=carried)]
+    found = dict.fromkeys(row.release for row in rows if str(row.payload.get("run")).startswith(given) and row.release)
+    if len(found) == 1:
+        return next(iter(found))
+    said = (
+        f"several runs begin with {given!r}: {', '.join(found)}"
+        if found
+        else f"no release was carried by run {given!r}"
+    )
+    raise BadInput(f"{said}. See: lockgate history", run=given)
 
 
 def person(given: str | None) -> str:

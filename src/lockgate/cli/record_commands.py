@@ -1,4 +1,4 @@
-"""`lockgate history`, `explain`, `verify`, `diff`, `at`: the record, read back."""
+"""`lockgate history`, `explain`, `verify`, `at`: the record, read back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, Release, choose_model, either, model_of
+from lockgate.cli.options import Model, choose_model, either, model_of, release_of
 from lockgate.cli.surface import Surface
 from lockgate.config import ENVIRONMENTS, load_settings
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, to_json
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 What = Annotated[str | None, typer.Argument(metavar="[MODEL|RELEASE]", help="Left out: every model.")]
 Some = Annotated[str | None, typer.Argument(metavar="[RELEASE]", help="Left out: the whole ledger.")]
+ReleaseOrRun = Annotated[
+    str, typer.Argument(metavar="RELEASE|RUN", help="Which: its id, or the id of the Prefect run that carried it.")
+]
 Last = Annotated[int, typer.Option("--last", "-n", min=1, metavar="N", help="Only the newest N rows.")]
-First = Annotated[str, typer.Argument(metavar="RELEASE", help="The one.")]
-Second = Annotated[str, typer.Argument(metavar="RELEASE", help="The other, of the same model.")]
 Time = Annotated[str, typer.Argument(metavar="TIME", help="ISO, e.g. 2026-03-01T14:05; without a zone it is UTC.")]
 Where = Annotated[str, typer.Option("--environment", "-e", metavar="NAME", help="production or staging.")]
 
@@ -73,15 +74,16 @@ def _fields(value: object) -> dict[str, Json]:
     return dict(told) if isinstance(told, dict) else {}
 
 
-def explain(surface: Surface, release: Release) -> None:
-    """Tell why a release ended as it did, or where it stands, and the one next step.
+def explain(surface: Surface, release: ReleaseOrRun) -> None:
+    """Tell why a release ended as it did, or where it stands, and the one next command.
 
     Example: lockgate explain flight-delays-0002
     """
     from lockgate.stages.history import explain as read
 
-    services = _services()
-    told = read(services.ledger.rows(model_of(services.ledger, release)), ReleaseId(release))
+    ledger = _services().ledger
+    found = release_of(ledger, release)
+    told = read(ledger.rows(model_of(ledger, found)), found)
     surface.text(f"{told.release}: {told.status}", "bold")
     surface.text(f"  {told.reason}")
     if told.bundle:
@@ -103,6 +105,8 @@ def explain(surface: Surface, release: Release) -> None:
             ],
         )
     surface.text(f"next: {told.next}")
+    if told.hint:
+        surface.text(f"  {told.hint}")
     surface.result(_fields(told))
 
 
@@ -178,30 +182,6 @@ def _bundles(services: Services, rows: tuple[LedgerRow, ...], release: ReleaseId
             services.bundles.get(Digest(str(digest)))
         except LockgateError as broken:
             yield finding_at(row, "bundle", broken.message)
-
-
-def diff(surface: Surface, first: First, second: Second) -> None:
-    """Show in what two releases of one model differ: spec, code, data, bundle, verdicts, numbers.
-
-    Example: lockgate diff flight-delays-0001 flight-delays-0002
-    """
-    from lockgate.stages.history import diff as read
-
-    services = _services()
-    name = model_of(services.ledger, first)
-    if model_of(services.ledger, second) != name:
-        raise BadInput(f"{first} and {second} are of different models; compare two releases of one model")
-    differences = read(services.ledger.rows(name), ReleaseId(first), ReleaseId(second))
-    surface.table(
-        f"{first} and {second}",
-        ("what", first, second),
-        [(d.what, _cell(d.first), _cell(d.second)) for d in differences],
-    )
-    surface.result({"first": first, "second": second, "differences": [_fields(d) for d in differences]})
-
-
-def _cell(value: str | float | None) -> str:
-    return _short(value) if isinstance(value, float) else "" if value is None else str(value)[:32]
 
 
 def at(surface: Surface, time: Time, model: Model = None, environment: Where = "production") -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from lockgate.core.delivery import delivery
+from lockgate.core.estimates import within
 from lockgate.core.gates.registry import GATES, names
-from lockgate.core.ids import Digest, as_float
-from lockgate.core.ledger import Event
+from lockgate.core.ids import Digest, Json
+from lockgate.core.maturity import trend
 from lockgate.core.progress import Progress
+from lockgate.line.assessing import record_of, record_until, records
 from lockgate.line.model_line import Line, champion_of
 from lockgate.stages.recording import reports_of
-
-_PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
 def write_dossier(line: Line, so_far: Progress) -> Path:
@@ -23,6 +24,10 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
 
     folder, bundle = line.folder(so_far), Digest(so_far.refs["bundle"])
     parts = line.services.bundles.folder(bundle)
+    # cut at this release's newest verdict: what the ledger gains while the page is read changes no byte of it
+    rows = record_until(line.ledger.rows(line.model), so_far.release)
+    of_release = record_of(line.services, line.model, rows, so_far.release)
+    before = [each for each in records(line.services, line.model, rows) if each.release != so_far.release]
     facts = DossierFacts(
         release=so_far.release,
         spec=line.spec,
@@ -33,16 +38,19 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
         required=names(GATES),
         titles={gate.name: gate.title for gate in GATES},
         evaluation=json.loads((parts / "evaluation.json").read_bytes()),
-        lineage=_lineage(line, so_far),
+        lineage=_lineage(line, so_far, of_release.measured.get("training")),
         card=(parts / "card.md").read_text(),
-        stress=_stress(line, so_far),
+        measured=of_release.measured,
+        recorded={gate: (row.seq, row.row_hash) for gate, row in of_release.verdicts.items()},
+        assessed=trend((*before, of_release)),
+        delivered=delivery(of_release.rows),
     )
     path = folder / "dossier.html"
     render_dossier(facts, path)
     return path
 
 
-def _lineage(line: Line, so_far: Progress) -> dict[str, str]:
+def _lineage(line: Line, so_far: Progress, training: Json) -> dict[str, str]:
     snapshot = line.services.store.snapshot(Digest(so_far.refs["data"]))
     code = line.services.code
     return {
@@ -54,26 +62,13 @@ def _lineage(line: Line, so_far: Progress) -> dict[str, str]:
         "Code": so_far.code,
         "Commit": f"{code.commit or 'none'}{' with uncommitted changes' if code.dirty else ''}",
         "Lock": code.lock,
+        "Estimator": f"{line.spec.training.family}, seed {line.spec.training.seed}",
+        "Parameters": _parameters(within(training, "parameters")),
         "Registry version": so_far.refs.get("version", "none"),
     }
 
 
-def _stress(line: Line, so_far: Progress) -> dict[str, str]:
-    """Return the load test in a few words, from its evidence."""
-    rows = line.ledger.rows(line.model, release=so_far.release, events=(Event.EVIDENCE,))
-    found = [row.payload["measurements"] for row in rows if row.payload["gate"] == "stress"]
-    if not found:
-        return {}
-    measured: Any = found[-1]
-    plan, arms = measured["plan"], [name for name in ("challenger", "champion") if measured.get(name)]
-    told = {
-        f"{arm}, p50 / p95 / p99": " / ".join(f"{as_float(measured[arm]['steady'][key]):.1f}" for key in _PERCENTILES)
-        + " ms from the intended start"
-        for arm in arms
-    }
-    return {
-        "Asked": f"{plan['target_rps']:g} requests a second within {plan['duration_s']:g} s, spike included",
-        **told,
-        "Failed": f"{as_float(measured['challenger']['error_fraction']):.2%} of {measured['challenger']['asked']}",
-        "The generator's own floor, p95": f"{as_float(measured['generator']['p95_ms']):.1f} ms",
-    }
+def _parameters(given: Json) -> str:
+    """Return what was really fitted with, a search's choice included."""
+    named = given.items() if isinstance(given, Mapping) else ()
+    return ", ".join(f"{name} {value}" for name, value in named) or "the family's defaults"

@@ -1,10 +1,11 @@
-"""The record for people: what happened, why a release ended so and what to do next, what served when, what differs.
+"""The record for people: what happened, why a release ended so and what to do next, what served when.
 
 Pure over ledger rows; prints nothing. Every answer is a value that a terminal shows and `--json` serialises.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -111,7 +112,8 @@ class Explanation:
         reports: The newest report of every gate.
         failing: The required checks that did not pass, gate first.
         approval: Who decided, and their words; None while nobody has.
-        next: The command to run now.
+        next: The one command to run now.
+        hint: What to do before it, or instead; empty where there is nothing to add.
     """
 
     release: ReleaseId
@@ -123,6 +125,7 @@ class Explanation:
     failing: tuple[tuple[str, Check], ...]
     approval: str | None
     next: str
+    hint: str
 
 
 def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
@@ -131,9 +134,9 @@ def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
     Raises:
         BadInput: The record holds no such release; says which it holds.
     """
-    mine = _of(rows, release)
+    mine = rows_of(rows, release)
     reports = newest_reports(mine)
-    ended = _last(mine, Event.RELEASE_ENDED)
+    ended = last_of(mine, Event.RELEASE_ENDED)
     state = project(rows)
     outcome, opened = state.outcomes.get(release), state.open
     if outcome is not None and ended is not None:
@@ -142,8 +145,9 @@ def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
         waiting = opened is not None and opened.release == release and opened.waiting
         status, gate = ("waiting for approval" if waiting else "running"), None
         reason = f"expires {opened.expires_at}" if waiting and opened else history(mine)[-1].text
-    answer = _last(mine, Event.APPROVAL_GIVEN, Event.APPROVAL_REFUSED)
-    made = _last(mine, Event.BLESSING, Event.BUNDLE, Event.STAGED)
+    answer = last_of(mine, Event.APPROVAL_GIVEN, Event.APPROVAL_REFUSED)
+    made = last_of(mine, Event.BLESSING, Event.BUNDLE, Event.STAGED)
+    command, hint = _next(status, release, mine[0].model, None if gate is None else str(gate))
     return Explanation(
         release=release,
         status=status,
@@ -153,24 +157,26 @@ def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
         reports=reports,
         failing=tuple((r.gate, c) for r in reports for c in r.checks if c.required and c.verdict not in _FINE),
         approval=None if answer is None else _text(answer),
-        next=_next(status, release, mine[0].model),
+        next=command,
+        hint=hint,
     )
 
 
 _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 
 
-def _next(status: str, release: ReleaseId, model: str) -> str:
+def _next(status: str, release: ReleaseId, model: str, gate: str | None) -> tuple[str, str]:
+    """Return the one command to run now, and what to do before it or instead."""
     again = f"lockgate release --model {model}"
     return {
-        "waiting for approval": f"lockgate approve (or: reject) {release} --reason '...'",
-        "running": "lockgate status",
-        Outcome.PROMOTED.value: f"lockgate status; to undo it: lockgate rollback --model {model} --reason '...'",
-        Outcome.BLOCKED.value: f"mend what the gate names, then {again}",
-        Outcome.INCONCLUSIVE.value: f"land what was too little (lockgate land FILE --model {model}), or {again}",
-        Outcome.FAILED.value: f"press Retry on its run in the Prefect UI, or {again}",
-        Outcome.ROLLED_BACK.value: f"lockgate history {model}, then {again}",
-    }.get(status, again)
+        "waiting for approval": (f"lockgate approve {release}", f"or: lockgate reject {release} --reason '...'"),
+        "running": ("lockgate status", ""),
+        Outcome.PROMOTED.value: ("lockgate status", f"to undo it: lockgate rollback --model {model} --reason '...'"),
+        Outcome.BLOCKED.value: (again, f"first mend what {f'gate {gate}' if gate else 'the gate'} names"),
+        Outcome.INCONCLUSIVE.value: (again, f"first land what was too little: lockgate land FILE --model {model}"),
+        Outcome.FAILED.value: (again, "or press Retry on its run in the Prefect UI, which goes on where it stopped"),
+        Outcome.ROLLED_BACK.value: (again, f"first read why: lockgate history {model}"),
+    }.get(status, (again, ""))
 
 
 def _bundle(row: LedgerRow) -> str | None:
@@ -215,7 +221,7 @@ def at(rows: Sequence[LedgerRow], time: datetime, environment: str = PRODUCTION)
     serving = project(before).serving.get(environment)
     if serving is None:
         return None
-    answer = _last([row for row in before if row.release == serving.release], Event.APPROVAL_GIVEN)
+    answer = last_of([row for row in before if row.release == serving.release], Event.APPROVAL_GIVEN)
     return Served(
         bundle=serving.bundle,
         release=serving.release,
@@ -226,60 +232,30 @@ def at(rows: Sequence[LedgerRow], time: datetime, environment: str = PRODUCTION)
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One fact in which two releases differ.
-
-    Attributes:
-        what: A digest's role, `outcome`, or `gate.check` (with its slice).
-        first: The first release's; None where it has none.
-        second: The second's.
-    """
-
-    what: str
-    first: str | float | None
-    second: str | float | None
-
-
-def diff(rows: Sequence[LedgerRow], first: ReleaseId, second: ReleaseId) -> tuple[Difference, ...]:
-    """Return what differs between two releases of one model: what they are made of, then what was measured.
+def rows_of(rows: Iterable[LedgerRow], release: ReleaseId) -> list[LedgerRow]:
+    """Return the rows of one release.
 
     Raises:
-        BadInput: The record holds no such release.
+        BadInput: There are none; says which releases come closest.
     """
-    one, two = _facts(rows, first), _facts(rows, second)
-    return tuple(
-        Difference(what=what, first=one.get(what), second=two.get(what))
-        for what in dict.fromkeys((*one, *two))
-        if one.get(what) != two.get(what)
-    )
-
-
-def _facts(rows: Sequence[LedgerRow], release: ReleaseId) -> dict[str, str | float | None]:
-    mine = _of(rows, release)
-    facts: dict[str, str | float | None] = {}
-    opened, blessed = _last(mine, Event.RELEASE_OPENED), _last(mine, Event.BLESSING)
-    for row, names in ((opened, ("spec", "code")), (blessed, ("data", "bundle", "champion"))):
-        held = {} if row is None else row.payload.get("subjects", row.payload)
-        facts |= {name: str(held[name]) for name in names if isinstance(held, Mapping) and held.get(name)}
-    outcome = project(rows).outcomes.get(release)
-    facts["outcome"] = None if outcome is None else outcome.value
-    for report in newest_reports(mine):
-        facts[report.gate] = report.verdict.value
-        for check in report.checks:
-            place = check.name if check.slice == "all" else f"{check.name} ({check.slice})"
-            facts[f"{report.gate}.{place}"] = check.observed if check.estimate is None else check.estimate
-    return facts
-
-
-def _of(rows: Iterable[LedgerRow], release: ReleaseId) -> list[LedgerRow]:
     rows = list(rows)
     mine = [row for row in rows if row.release == release]
     if not mine:
-        there = list(dict.fromkeys(row.release for row in rows if row.release))
-        raise BadInput(f"there is no release {release}; the newest are {', '.join(there[-5:]) or 'none'}")
+        there = dict.fromkeys(row.release for row in rows if row.release)
+        raise BadInput(f"there is no release {release}; {closest(release, tuple(there))}", release=release)
     return mine
 
 
-def _last(rows: Sequence[LedgerRow], *events: Event) -> LedgerRow | None:
+def closest(asked: str, there: Sequence[str], most: int = 3) -> str:
+    """Return which of some names come closest to one that is not among them, in words.
+
+    >>> closest("toy-002", ("toy-0001", "toy-0002"))
+    'closest: toy-0002, toy-0001'
+    """
+    near = difflib.get_close_matches(asked, there, n=most, cutoff=0.5) or list(there[-most:])
+    return f"closest: {', '.join(near)}" if near else "there are no releases yet"
+
+
+def last_of(rows: Sequence[LedgerRow], *events: Event) -> LedgerRow | None:
+    """Return the newest row of some events; None when there is none."""
     return next((row for row in reversed(rows) if row.event in events), None)

@@ -7,7 +7,8 @@ import pytest
 from lockgate.core.ids import Digest, ReleaseId, Stage
 from lockgate.core.ledger import Event
 from lockgate.errors import BadInput
-from lockgate.stages.history import at, diff, explain, history
+from lockgate.stages.difference import diff
+from lockgate.stages.history import at, explain, history
 from tests.fakes import EPOCH, FakeClock, FakeLedger
 from tests.record import MODEL, Writer
 
@@ -45,7 +46,8 @@ def test_a_promoted_release_is_explained_with_its_approval(first: Writer) -> Non
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert (told.status, told.bundle, told.failing) == ("promoted", OLD, ())
     assert told.approval == "approved by Ada: better"
-    assert "lockgate rollback --model flights" in told.next
+    assert told.next == "lockgate status"
+    assert "lockgate rollback --model flights" in told.hint
 
 
 def test_a_blocked_release_is_explained_by_the_checks_that_failed(first: Writer) -> None:
@@ -55,7 +57,8 @@ def test_a_blocked_release_is_explained_by_the_checks_that_failed(first: Writer)
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert (told.status, told.gate) == ("blocked", "quality")
     assert [(gate, check.name) for gate, check in told.failing] == [("quality", "score")]
-    assert told.next.endswith("lockgate release --model flights")
+    assert told.next == "lockgate release --model flights"
+    assert "quality" in told.hint
 
 
 def test_a_release_that_waits_is_explained_by_how_to_decide(first: Writer) -> None:
@@ -64,8 +67,8 @@ def test_a_release_that_waits_is_explained_by_how_to_decide(first: Writer) -> No
     first.add(Event.APPROVAL_ASKED, blessing=blessing.digest, expires_at=(EPOCH + timedelta(1)).isoformat())
     told = explain(first.ledger.rows(MODEL), FIRST)
     assert told.status == "waiting for approval"
-    assert told.next.startswith("lockgate approve")
-    assert FIRST in told.next
+    assert told.next == f"lockgate approve {FIRST}"
+    assert told.hint.startswith(f"or: lockgate reject {FIRST}")
 
 
 def test_an_unknown_release_is_told_with_those_there_are(first: Writer) -> None:
