@@ -52,6 +52,7 @@ def run_isolated(  # noqa: PLR0913 - what to run and its limits; all but the fir
     memory_limit_bytes: int,
     project: Path,
     on_line: Callable[[str], None] | None = None,
+    threads: int | None = None,
 ) -> Json:
     """Call `package.module:function(**request)` in a process of its own and return its answer.
 
@@ -63,6 +64,7 @@ def run_isolated(  # noqa: PLR0913 - what to run and its limits; all but the fir
             (about 0.6 GB for the usual ones).
         project: Working folder, and first place to import from.
         on_line: Told of every line that the function prints, from a thread; exceptions of it are not caught.
+        threads: Threads that numeric libraries may take; None: one a core.
 
     Returns:
         What the function returned, in its JSON form.
@@ -84,7 +86,7 @@ def run_isolated(  # noqa: PLR0913 - what to run and its limits; all but the fir
         with tempfile.TemporaryFile() as stdin:
             stdin.write(json.dumps(header).encode())
             stdin.seek(0)
-            process = _start(project, Path(home), stdin, answer)
+            process = _start(project, _environment(project, Path(home), threads), stdin, answer)
         tail, timed_out = _wait(process, time_limit_s, on_line)
         answer.seek(0)
         written = answer.read(_ANSWER_LIMIT_BYTES + 1)
@@ -123,11 +125,13 @@ def load_function(target: str) -> Callable[..., Any]:
 # -- parent ----------------------------------------------------------------------------------------------------------
 
 
-def _start(project: Path, home: Path, stdin: IO[bytes], answer: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    project: Path, environment: Mapping[str, str], stdin: IO[bytes], answer: IO[bytes]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-s", "-X", "faulthandler", "-m", "lockgate.adapters.isolated", str(answer.fileno())],
         cwd=project,
-        env=_environment(project, home),
+        env=environment,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -136,7 +140,7 @@ def _start(project: Path, home: Path, stdin: IO[bytes], answer: IO[bytes]) -> su
     )
 
 
-def _environment(project: Path, home: Path) -> dict[str, str]:
+def _environment(project: Path, home: Path, threads: int | None) -> dict[str, str]:
     """Return the whole environment of the child: nothing of ours passes, so no token can."""
     source = Path(errors.__file__).parents[1]
     cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -149,7 +153,7 @@ def _environment(project: Path, home: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join((str(project), str(source))),
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve whoever shares the machine
         "PYTHONHASHSEED": "0",  # a set's order must not change a fit
-        **dict.fromkeys(_THREAD_VARIABLES, cores),
+        **dict.fromkeys(_THREAD_VARIABLES, cores if threads is None else str(threads)),
         **{name: os.environ[name] for name in (MARK,) if name in os.environ},  # a folder: whose process this is
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lockgate.adapters.isolated import run_isolated
-from lockgate.core.ids import to_json
+from lockgate.core.ids import Json, to_json
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import ConfigError, IntegrityError
 from lockgate.models import trainer_of
@@ -47,19 +47,56 @@ class IsolatedTrainer:
         trainer_of(spec).check(spec)
         _check_parts(snapshot)
         out.mkdir(parents=True, exist_ok=True)
-        facts: Any = run_isolated(
-            "lockgate.models.fit_process:fit",
-            {
-                "spec": to_json(spec),
-                "train": str(snapshot.folder / "train.parquet"),
-                "validation": str(snapshot.folder / "validation.parquet"),
-                "out": str(out.resolve()),
-            },
-            time_limit_s=spec.training.time_limit_s,
+        request = {"spec": to_json(spec), **_files(snapshot, "train", "validation"), "out": str(out.resolve())}
+        facts: Any = self._run("lockgate.models.fit_process:fit", request, spec, spec.training.time_limit_s)
+        return Fit(folder=out, family=spec.training.family, facts=facts)
+
+    def ask_again(self, spec: ReleaseSpec, snapshot: Snapshot, fit: Fit) -> Mapping[str, Json]:
+        """Ask the saved model the validation rows in another process: `models.refit.ask_again`.
+
+        Raises:
+            BadInput, MeasurementError, IntegrityError: As `fit`.
+        """
+        _check_parts(snapshot)
+        request = {"spec": to_json(spec), **_files(snapshot, "validation"), "fitted": str(fit.folder.resolve())}
+        told: Any = self._run("lockgate.models.refit:ask_again", request, spec, spec.training.time_limit_s)
+        return told  # type: ignore[no-any-return]  # an answer of another process is JSON, and that one is an object
+
+    def fit_again(
+        self, spec: ReleaseSpec, snapshot: Snapshot, fit: Fit, out: Path, time_limit_s: float
+    ) -> Mapping[str, Json]:
+        """Ask the saved model, then fit once more into another folder: `models.refit.fit_again`.
+
+        Args:
+            spec: What to fit, without a search.
+            snapshot: The rows.
+            fit: The first fit.
+            out: Folder to write; made if absent.
+            time_limit_s: The second fit may take no longer.
+
+        Raises:
+            BadInput, MeasurementError, IntegrityError: As `fit`.
+        """
+        _check_parts(snapshot)
+        out.mkdir(parents=True, exist_ok=True)
+        files = {**_files(snapshot, "train", "validation"), "fitted": str(fit.folder.resolve())}
+        request = {"spec": to_json(spec), **files, "out": str(out.resolve())}
+        told: Any = self._run("lockgate.models.refit:fit_again", request, spec, time_limit_s)
+        return told  # type: ignore[no-any-return]  # as above
+
+    def _run(self, target: str, request: Mapping[str, Json], spec: ReleaseSpec, time_limit_s: float) -> Json:
+        return run_isolated(
+            target,
+            request,
+            time_limit_s=time_limit_s,
             memory_limit_bytes=spec.training.memory_limit_bytes,
             project=self._project,
+            threads=spec.training.threads,
         )
-        return Fit(folder=out, family=spec.training.family, facts=facts)
+
+
+def _files(snapshot: Snapshot, *parts: str) -> dict[str, str]:
+    return {part: str(snapshot.folder / f"{part}.parquet") for part in parts}
 
 
 def read_fit(folder: Path) -> Fit:

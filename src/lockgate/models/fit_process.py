@@ -1,7 +1,8 @@
 """One fit from files to files: what the isolated process runs (`adapters/trainer.py` starts it).
 
-Writes `model.skops` (the fitted estimator, no pickle) and then `fit.json` (the facts), so a folder with `fit.json` is
-a whole fit, and the same fit asked for again is answered from it.
+Writes `model.skops` (the fitted estimator, no pickle), `answers.npy` (its answers to the validation rows, as the
+process that fitted it gave them) and then `fit.json` (the facts), so a folder with `fit.json` is a whole fit, and the
+same fit asked for again is answered from it.
 """
 
 from __future__ import annotations
@@ -15,27 +16,31 @@ import resource
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest, Json, digest_of, to_json
 from lockgate.core.records import read_record
-from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import BadInput
+from lockgate.core.spec import ReleaseSpec, Scalar
+from lockgate.errors import BadInput, ConfigError
 from lockgate.models import trainer_of
 from lockgate.models.checkpoint import Checkpoint, nowhere
-from lockgate.models.frames import Rows, labelled_rows
+from lockgate.models.frames import Rows, block_column, labelled_rows
+from lockgate.models.gap import overfit_gap
 from lockgate.models.losses import NAMES, cheapest_threshold, constant_loss, loss_of
 from lockgate.models.native import answers_of, save_native
-from lockgate.models.search import Found, search
+from lockgate.models.search import Found, edges, search
 from lockgate.models.trainer import Fitted, Trainer
 
+ANSWERS = "answers.npy"
 _STATE = ("search", "checkpoint")
-_TRIALS_KEPT = 50
+_TRIALS_KEPT = 200  # ours: about 40 kB of evidence; a search of more keeps its best, and says how many it made
 _HISTORY_POINTS = 200  # ours: a curve for people; the whole of it stays in fit.json
 
 
@@ -57,21 +62,22 @@ def fit(spec: Mapping[str, Json], train: str, validation: str, out: str) -> Json
     done = folder / "fit.json"
     if done.is_file():
         kept: dict[str, Json] = json.loads(done.read_text())
-        if kept["key"] == key:
+        if kept["key"] == key and (folder / ANSWERS).is_file():
             return kept["facts"]
     trainer = trainer_of(read)
     trainer.check(read)
-    parts = {"train": _rows(Path(train), read), "validation": _rows(Path(validation), read)}
+    parts = {"train": rows_of(Path(train), read), "validation": rows_of(Path(validation), read)}
     _refuse_rows(parts, read)
-    facts, native, history = _fit(trainer, parts, read, folder, key)
-    save_native(native, folder / "model.skops")
-    whole = {"schema_version": 1, "key": key, "facts": facts, "history": history, **_columns(read)}
+    made = _fit(trainer, parts, read, folder, key)
+    save_native(made.native, folder / "model.skops")
+    np.save(folder / ANSWERS, made.answers, allow_pickle=False)
+    whole = {"schema_version": 1, "key": key, "facts": made.facts, "history": made.history, **_columns(read)}
     partial = done.with_suffix(".partial")
     partial.write_text(json.dumps(to_json(whole), indent=1))
     partial.replace(done)
     for state in _STATE:
         shutil.rmtree(folder / state, ignore_errors=True)
-    return facts
+    return made.facts
 
 
 def fit_key(spec: ReleaseSpec, train: Path, validation: Path) -> Digest:
@@ -90,11 +96,20 @@ def _users_code(spec: ReleaseSpec) -> str | None:
     return hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else None
 
 
-def _fit(
-    trainer: Trainer, parts: Mapping[str, Rows], spec: ReleaseSpec, folder: Path, key: Digest
-) -> tuple[dict[str, Json], Any, Mapping[str, list[float]]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A fit before it is written: its facts, the estimator, its losses by round, its answers to validation."""
+
+    facts: dict[str, Json]
+    native: Any
+    history: Mapping[str, list[float]]
+    answers: NDArray[Any]
+
+
+def _fit(trainer: Trainer, parts: Mapping[str, Rows], spec: ReleaseSpec, folder: Path, key: Digest) -> _Made:
     began = time.monotonic()
-    found = _search(trainer, parts, spec, Checkpoint(folder=folder / "search", key=key))
+    searched = Checkpoint(folder=folder / "search", key=key, what="the search")
+    found = _search(trainer, parts, spec, searched)
     parameters = dict(spec.training.parameters) | dict(found.parameters if found else {})
     checkpoint = Checkpoint(folder=folder / "checkpoint", key=digest_of([key, parameters]))
     fitted = trainer.fit(parts["train"], parts["validation"], spec, parameters, checkpoint)
@@ -106,22 +121,29 @@ def _fit(
         "rows": {name: len(rows) for name, rows in parts.items()},
         "parameters": to_json(parameters),
         "loss": _losses(parts, answers, spec),
+        "overfit_gap": overfit_gap(parts, answers, spec),
         "rounds": _rounds(fitted),
         "converged": fitted.converged,
         "finite": bool(all(np.isfinite(each).all() for each in (*answers.values(), *fitted.history.values()))),
         "history": {name: _thinned(losses) for name, losses in fitted.history.items()},
         "threshold": _threshold(parts["validation"], answers["validation"], spec),
-        "search": _best_trials(found),
+        "search": _recorded(found, trainer, spec),
         "seconds": fitted_s,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": _versions(),
-        "notes": list(fitted.notes),
+        "threads": _threads(),
+        "notes": [*fitted.notes, *searched.notes, *checkpoint.notes],
     }
-    return facts, fitted.native, fitted.history
+    return _Made(facts=facts, native=fitted.native, history=fitted.history, answers=answers["validation"])
 
 
-def _rows(path: Path, spec: ReleaseSpec) -> Rows:
-    columns = [*spec.data.features, spec.data.label]
+def rows_of(path: Path, spec: ReleaseSpec) -> Rows:
+    """Read the labelled rows of a part.
+
+    Raises:
+        BadInput: A column is absent or of the wrong type, or a label is none of the classes.
+    """
+    columns = [*spec.data.features, spec.data.label, block_column(spec)]
     return labelled_rows(pd.read_parquet(path, columns=list(dict.fromkeys(columns))), spec)
 
 
@@ -177,17 +199,30 @@ def _rounds(fitted: Fitted) -> Json:
     return {"best": fitted.best_round, "fitted": len(fitted.history["validation"])}
 
 
-def _best_trials(found: Found | None) -> Json:
-    """Return a search's outcome with its best trials only: the ledger keeps it for ever."""
-    if found is None:
+def _recorded(found: Found | None, trainer: Trainer, spec: ReleaseSpec) -> Json:
+    """Return a search's outcome for the record: every trial by its number, of very many the best."""
+    if found is None or spec.training.search is None:
         return None
-    ranked = sorted(found.trials, key=lambda trial: math.inf if trial["loss"] is None else float(str(trial["loss"])))
+
+    def allowed(name: str, value: Scalar) -> bool:
+        training = replace(spec.training, parameters={**spec.training.parameters, name: value})
+        try:
+            trainer.check(replace(spec, training=training))
+        except ConfigError:
+            return False
+        return True
+
+    numbered = [{"number": at, **trial} for at, trial in enumerate(found.trials)]
+    ranked = sorted(numbered, key=lambda trial: math.inf if trial["loss"] is None else float(str(trial["loss"])))
     return to_json(
         {
             "parameters": found.parameters,
             "seconds": found.seconds,
+            "budget_s": spec.training.search.time_budget_s,
             "made": len(found.trials),
-            "trials": ranked[:_TRIALS_KEPT],
+            "failed": sum(trial["loss"] is None for trial in found.trials),
+            "edges": edges(spec.training.search, found.parameters, allowed),
+            "trials": sorted(ranked[:_TRIALS_KEPT], key=lambda trial: int(str(trial["number"]))),
         }
     )
 
@@ -195,6 +230,13 @@ def _best_trials(found: Found | None) -> Json:
 def _thinned(losses: list[float]) -> list[float]:
     step = max(1, len(losses) // _HISTORY_POINTS)
     return losses[::step]
+
+
+def _threads() -> int:
+    """Return how many threads the numeric libraries of this process may take."""
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]  # no stubs published
+
+    return max((int(each["num_threads"]) for each in threadpool_info()), default=1)
 
 
 def _columns(spec: ReleaseSpec) -> dict[str, Json]:

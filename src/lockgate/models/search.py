@@ -2,7 +2,7 @@
 
 Every trial is kept on disk as it ends, and each trial's sampler is seeded with the trial's number, so a search that
 was killed goes on as if it had not been. The time budget makes the number of trials depend on the machine; the trials
-that were made are recorded.
+that were made are recorded. A trial that goes nowhere is ended by the family's early stopping.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from lockgate.core.ids import Json
 from lockgate.core.spec import Scalar, SearchSection
 from lockgate.models.checkpoint import Checkpoint
 
+_LOG_FROM = 10  # ours: a range over a tenfold or more is one of sizes, and half of a linear scale would be its top end
+_EDGE_FRACTION = 0.05  # ours: of a range's length on its scale; a best value so near an end may lie beyond it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -24,7 +27,7 @@ class Found:
 
     Attributes:
         parameters: The best trial's; empty when no trial ended with a finite loss.
-        trials: Every trial: parameters, loss (null: it failed) and seconds.
+        trials: Every trial in the order made: parameters, loss (null: it failed) and seconds.
         seconds: Spent, over every start of this search.
     """
 
@@ -65,6 +68,69 @@ def search(
     return Found(parameters=best, trials=trials, seconds=spent)
 
 
+def edges(
+    section: SearchSection, parameters: Mapping[str, Scalar], allowed: Callable[[str, Scalar], bool]
+) -> list[dict[str, Json]]:
+    """Return which of the best trial's parameters lie at an end of their range, where the best may be beyond it.
+
+    Args:
+        section: The space that was searched.
+        parameters: The best trial's.
+        allowed: Tells whether the family takes this value of a parameter; an end that nothing lies beyond is no edge.
+
+    Returns:
+        For each: `parameter`, `value`, `end` ("low" or "high"), and the range as `low` and `high`.
+    """
+    found: list[dict[str, Json]] = []
+    for name, choices in section.space.items():
+        value, numbers = parameters.get(name), _range(choices)
+        if numbers is None or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        low, high = numbers
+        at = _place(value, low, high)
+        end = "low" if at <= _EDGE_FRACTION else "high" if at >= 1 - _EDGE_FRACTION else None
+        if end is not None and allowed(name, _beyond(low, high, end)):
+            found.append({"parameter": name, "value": value, "end": end, "low": low, "high": high})
+    return found
+
+
+def _range(choices: tuple[Scalar, ...]) -> tuple[float, float] | None:
+    """Return the ends of a range; None for a list of choices. Two whole numbers stay whole."""
+    numbers = [each for each in choices if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(choices) != 2 or len(numbers) != 2:
+        return None
+    low, high = sorted(numbers)
+    return low, high
+
+
+def _is_log(low: float, high: float) -> bool:
+    return low > 0 and high / low >= _LOG_FROM
+
+
+def _place(value: float, low: float, high: float) -> float:
+    """Return where a value lies on its range's scale: 0 at the low end, 1 at the high end, 0.5 when there is no length.
+
+    >>> _place(0.01, 0.001, 0.1)
+    0.5
+    """
+    if low == high:
+        return 0.5
+    if _is_log(low, high):
+        return round(math.log(value / low) / math.log(high / low), 9)
+    return (value - low) / (high - low)
+
+
+def _beyond(low: float, high: float, end: str) -> Scalar:
+    """Return the next value outside a range: one more for whole numbers, else a twentieth of the range's length."""
+    if isinstance(low, int) and isinstance(high, int):
+        return low - 1 if end == "low" else high + 1
+    if _is_log(low, high):
+        step = math.pow(high / low, _EDGE_FRACTION)
+        return low / step if end == "low" else high * step
+    step = (high - low) * _EDGE_FRACTION
+    return low - step if end == "low" else high + step
+
+
 def _next(trials: list[dict[str, Json]], space: Mapping[str, Any], seed: int) -> dict[str, Scalar]:
     """Return what to try after these trials; it depends on nothing else, so a search may be cut off anywhere."""
     import optuna
@@ -82,17 +148,16 @@ def _kept(checkpoint: Checkpoint) -> list[dict[str, Json]]:
 
 
 def _distribution(choices: tuple[Scalar, ...]) -> Any:  # noqa: ANN401 - Optuna's classes share no public base
-    """Two numbers are a range (logarithmic when it spans a hundredfold), anything else a list of choices."""
+    """Two numbers are a range (logarithmic when it spans a tenfold), anything else a list of choices."""
     import optuna
 
-    numbers = [each for each in choices if isinstance(each, int | float) and not isinstance(each, bool)]
-    if len(choices) != 2 or len(numbers) != 2:
+    numbers = _range(choices)
+    if numbers is None:
         return optuna.distributions.CategoricalDistribution(choices)
-    low, high = sorted(numbers)
-    log = low > 0 and high / low >= 100
-    if all(isinstance(each, int) for each in numbers):
-        return optuna.distributions.IntDistribution(int(low), int(high), log=log)
-    return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+    low, high = numbers
+    if isinstance(low, int) and isinstance(high, int):
+        return optuna.distributions.IntDistribution(low, high, log=_is_log(low, high))
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=_is_log(low, high))
 
 
 def _tell(study: Any, space: Mapping[str, Any], trial: Mapping[str, Any]) -> None:  # noqa: ANN401 - Optuna's

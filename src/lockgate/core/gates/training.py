@@ -6,11 +6,13 @@ loss for every model, and that is not overfitting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge
 
+from lockgate.core.estimates import read_estimate
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.gates.measured import number, value_at
@@ -27,7 +29,8 @@ class Thresholds:
         improvement: Smallest share by which the validation loss must be below that of the constant the training rows
             suggest. 0.005: ours; less is not worth serving.
         overfit_gap: Largest difference between validation and training of loss over the loss of that part's own
-            constant (0: knows all, 1: knows nothing). 0.4: ours; on the demo data boosted trees
+            constant (0: knows all, 1: knows nothing). Binds at the estimate: a validation of a few days has a wide
+            interval, which is shown, and every rote learner is far above. 0.4: ours; on the demo data boosted trees
             stopped early stay below 0.2 and a forest below 0.35; trees that learned the rows by heart are above 0.6.
         rows: Fewer labelled rows of either part say nothing.
     """
@@ -45,6 +48,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
         _improvement(evidence, thresholds),
         _overfit_gap(evidence, thresholds),
         _last_round(evidence),
+        _search_edges(evidence),
     ]
     return report(GATE.name, GATE.stage, [check for check in checks if check is not None], evidence.digest)
 
@@ -73,6 +77,7 @@ def _improvement(evidence: Evidence, thresholds: Thresholds) -> Check:
 def _overfit_gap(evidence: Evidence, thresholds: Thresholds) -> Check:
     shares = [_share_unknown(evidence, part) for part in ("validation", "train")]
     gap = None if shares[0] is None or shares[1] is None else shares[0] - shares[1]
+    measured = read_estimate(evidence.measurements.get("overfit_gap"))
     return compare(
         "overfit_gap",
         gap,
@@ -80,6 +85,8 @@ def _overfit_gap(evidence: Evidence, thresholds: Thresholds) -> Check:
         Direction.AT_MOST,
         n=_rows(evidence),
         n_min=thresholds.rows,
+        estimate=gap if measured else None,
+        interval=(measured["low"], measured["high"]) if measured else None,
         reason="the model knows the training rows far better than validation; use early stopping, or a simpler model",
     )
 
@@ -107,6 +114,24 @@ def _last_round(evidence: Evidence) -> Check | None:
         unit="rounds",
         required=False,
         reason="validation was still improving at the last round; more rounds, or a higher learning rate, may help",
+    )
+
+
+def _search_edges(evidence: Evidence) -> Check | None:
+    edges = value_at(evidence.measurements, "search.edges")
+    if not isinstance(edges, Sequence) or isinstance(edges, str):
+        return None  # nothing was searched
+    ends = [
+        f"{value_at(each, 'parameter')} ({value_at(each, 'end')} end)" for each in edges if isinstance(each, Mapping)
+    ]
+    return compare(
+        "search_at_edge",
+        len(edges),
+        0,
+        Direction.EQUAL,
+        unit="parameters",
+        required=False,
+        reason=f"the best of the search lies at an end of its range: {', '.join(ends)}; widen training.search.space",
     )
 
 
