@@ -6,9 +6,11 @@ Expectations. Every part can be replaced by assigning to the attribute of a `Ser
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import ModelName
@@ -18,8 +20,11 @@ from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Noti
 if TYPE_CHECKING:
     from lockgate.adapters.code_identity import CodeIdentity
     from lockgate.adapters.prefect_api import PrefectApi
+    from lockgate.adapters.sandbox import Limits
     from lockgate.adapters.server_target import ServerTarget
     from lockgate.adapters.sql_ledger import SqlLedger
+    from lockgate.stages.package import Packager
+    from lockgate.stages.stress import ReachableSandboxes
 
 
 class SystemClock:
@@ -70,6 +75,21 @@ class Services:
         from lockgate.adapters.bundle_store import FileBundleStore
 
         return FileBundleStore(self.settings)
+
+    @cached_property
+    def packager(self) -> Packager[Any]:
+        """Makes signed bundles of fits."""
+        from lockgate.adapters.bundle_store import FileBundleStore
+        from lockgate.adapters.packager import OnnxPackager
+
+        return OnnxPackager(self.store, FileBundleStore(self.settings), self.settings.project / "requirements.lock")
+
+    @cached_property
+    def sandboxes(self) -> Callable[[Path, Limits | None], ReachableSandboxes]:
+        """Makes the sandboxes of one stage, from the folder of their logs and their limits."""
+        from lockgate.adapters.sandbox import Sandboxes
+
+        return partial(Sandboxes, self.settings)
 
     @cached_property
     def registry(self) -> Registry:

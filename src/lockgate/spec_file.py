@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import types
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ import yaml
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import is_model_name
-from lockgate.core.spec import ApprovalMode, ReleaseSpec, Risk, SplitMethod
+from lockgate.core.spec import ApprovalMode, DirectionalSection, InvariantSection, ReleaseSpec, Risk, SplitMethod
 from lockgate.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -137,13 +138,17 @@ def _unknown_key(where: str, key: str, allowed: tuple[str, ...]) -> str:
 def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     """Yield what is wrong with the spec as a whole."""
     yield from _refuse_columns(spec)
+    yield from _refuse_groups(spec)
     yield from _refuse_serving(spec)
     yield from _refuse_task(spec)
     yield from _refuse_training(spec)
+    yield from _refuse_robustness(spec)
     if not is_model_name(spec.name):
         yield f"model.name: {spec.name!r} must be 2 to 48 of a-z, 0-9 and '-', a letter first"
     if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS and spec.model.risk is Risk.HIGH:
         yield "approval.mode: when_all_pass is not allowed for a model of risk: high; use human"
+    if getattr(spec.gates["reproducibility"], "refit", None) == "never" and spec.model.risk is Risk.HIGH:
+        yield "gates.reproducibility.refit: never is not allowed for a model of risk: high; use always"
     if spec.approval.remind_before_s >= spec.approval.timeout_s:
         yield "approval.remind_before_s must be less than approval.timeout_s"
     if spec.split.method is SplitMethod.GROUP and not spec.split.group:
@@ -166,6 +171,21 @@ def _refuse_columns(spec: ReleaseSpec) -> Iterator[str]:
             yield f"data: {name!r} is {why} and cannot be a feature; take it out of numeric and categorical"
 
 
+def _refuse_groups(spec: ReleaseSpec) -> Iterator[str]:
+    """Yield what is wrong with the slices and the sensitive columns."""
+    for section in spec.slices:
+        for each in (section, section.across) if section.across else (section,):
+            ways = [way for way in ("values", "edges", "bins") if getattr(each, way) is not None]
+            if len(ways) > 1:
+                yield f"slices: {each.column!r} has {' and '.join(ways)}; give one of them"
+            if each.edges is not None and list(each.edges) != sorted(set(each.edges)):
+                yield f"slices: the edges of {each.column!r} must ascend, each once; got {list(each.edges)}"
+        if section.across is not None and section.across.column == section.column:
+            yield f"slices: {section.column!r} across itself holds nothing new; name another column"
+    if len(set(spec.sensitive)) != len(spec.sensitive):
+        yield "sensitive: a column is named twice"
+
+
 def _refuse_serving(spec: ReleaseSpec) -> Iterator[str]:
     known = {*spec.data.features, spec.data.entity}
     for key, columns in (("hashed", spec.serving.log.hashed), ("omitted", spec.serving.log.omitted)):
@@ -184,6 +204,25 @@ def _refuse_task(spec: ReleaseSpec) -> Iterator[str]:
         yield "task.classes: a regression has none"
     if len(set(classes)) != len(classes):
         yield "task.classes: a class is named twice"
+    yield from _refuse_costs(spec)
+
+
+def _refuse_costs(spec: ReleaseSpec) -> Iterator[str]:
+    matrix, classes = spec.costs.matrix, spec.task.classes
+    if matrix is None:
+        return
+    if spec.task.kind is not TaskKind.MULTICLASS:
+        yield f"costs.matrix is for multiclass tasks; a {spec.task.kind} one has false_positive and false_negative"
+        return
+    named = ", ".join(classes)
+    if set(matrix) != set(classes):
+        yield f"costs.matrix must have one row for each class that can happen ({named}); it has {', '.join(matrix)}"
+        return
+    for row, costs in matrix.items():
+        if set(costs) | {row} != set(classes):
+            yield f"costs.matrix.{row} must price each decision ({named}); it prices {', '.join(costs) or 'none'}"
+        elif costs.get(row, 0.0) >= min(price for decided, price in costs.items() if decided != row):
+            yield f"costs.matrix.{row}: deciding {row!r} when it happens must cost less than any other decision"
 
 
 def _refuse_training(spec: ReleaseSpec) -> Iterator[str]:
@@ -198,3 +237,41 @@ def _refuse_training(spec: ReleaseSpec) -> Iterator[str]:
             yield f"{key}: {reference!r} is not of the form package.module:function"
     if (training.family == "estimator") != (training.estimator is not None):
         yield "training: family: estimator and training.estimator go together; give both or neither"
+    if training.search is not None and training.search.time_budget_s >= training.time_limit_s:
+        yield "training.search.time_budget_s must be less than training.time_limit_s, which also covers the last fit"
+
+
+def _refuse_robustness(spec: ReleaseSpec) -> Iterator[str]:
+    asked = spec.robustness
+    for name in asked.noise:
+        if name not in spec.data.numeric:
+            yield f"robustness.noise: {name!r} is no numeric feature; those are {', '.join(spec.data.numeric)}"
+    for invariant in asked.invariant:
+        yield from _refuse_invariant(invariant, spec)
+    for directional in asked.directional:
+        yield from _refuse_directional(directional, spec)
+
+
+def _refuse_invariant(asked: InvariantSection, spec: ReleaseSpec) -> Iterator[str]:
+    where = f"robustness.invariant: {asked.column!r}"
+    given = asked.values
+    if asked.column not in spec.data.features:
+        yield f"{where} is no feature; those are {', '.join(spec.data.features)}"
+    elif asked.column in spec.data.numeric and any(isinstance(v, str | bool) for v in given):
+        yield f"{where} is numeric, so its values must be numbers or null; got {', '.join(map(repr, given))}"
+    elif asked.column in spec.data.categorical and any(not isinstance(v, str) for v in given if v is not None):
+        yield f"{where} is categorical, so its values must be text or null; quote them"
+    if len(set(given)) != len(given):
+        yield f"{where}: a value is named twice; name each once"
+
+
+def _refuse_directional(asked: DirectionalSection, spec: ReleaseSpec) -> Iterator[str]:
+    where = f"robustness.directional: {asked.column!r}"
+    if asked.column not in spec.data.numeric:
+        yield f"{where} is no numeric feature; those are {', '.join(spec.data.numeric) or 'none'}"
+    if asked.step == 0 or not math.isfinite(asked.step):
+        yield f"{where}: a step of {asked.step} changes nothing that can be measured; name a number that is not 0"
+    if spec.task.kind is TaskKind.MULTICLASS and asked.of not in spec.task.classes:
+        yield f"{where}: of is {asked.of!r}; name the class whose probability is meant: {', '.join(spec.task.classes)}"
+    if spec.task.kind is not TaskKind.MULTICLASS and asked.of is not None:
+        yield f"{where}: of is for multiclass tasks; leave it out"

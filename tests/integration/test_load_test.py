@@ -20,6 +20,7 @@ from lockgate.config import Settings, load_settings
 from lockgate.core.contract import ModelBundle
 from lockgate.core.gates import stress
 from lockgate.core.load import CHALLENGER, CHAMPION, plan
+from lockgate.core.load_curve import ServiceLevel
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, summarise
 from lockgate.core.verdict import GateReport, Verdict
 from lockgate.core.wire import Call
@@ -29,6 +30,7 @@ from tests.bundles import make_bundle, make_keys
 from tests.unit.infra.measured import judged
 
 pytestmark = pytest.mark.integration
+LEVEL = ServiceLevel(p95_ms=100.0, p99_ms=250.0, error_fraction=0.0, achieved_fraction=0.95, late_ms=50.0)
 BODY = Call(path="/v2/models/toy/infer", method="POST", body=b"{}")
 DIGESTS = {CHALLENGER: "c" * 64, CHAMPION: "a" * 64}
 
@@ -60,7 +62,7 @@ def drive(folder: Path, duration_s: float = 5.0, target_rps: float = 100.0, **fa
 
 
 def report_of(run: LoadRun, **thresholds: Any) -> tuple[GateReport, dict[str, Verdict]]:
-    report = judged(stress.GATE, summarise(run), **{"requests_min": 20, "target_rps": 100.0, **thresholds})
+    report = judged(stress.GATE, summarise(run, LEVEL), **{"requests_min": 20, "target_rps": 100.0, **thresholds})
     return report, {check.name: check.verdict for check in report.checks}
 
 
@@ -84,11 +86,14 @@ def test_the_products_server_holds_its_service_level_beside_its_champion(tmp_pat
         LoadTester(tmp_path / "load", settings.host),
         contender(settings, 0.0),
         contender(settings, 1.0),
-        target_rps=100.0,
-        duration_s=6.0,
+        asked=stress.Thresholds(target_rps=100.0, duration_s=6.0),
     )
     report = judged(stress.GATE, measured, duration_s=6.0, target_rps=100.0, requests_min=50, champion_ratio=20.0)
     assert report.verdict is Verdict.PASS, report
+    assert len(measured["curve"]["challenger"]) >= 6  # type: ignore[index, call-overload, arg-type]
+    assert measured["knee"]["rps"] >= 100.0  # type: ignore[index, call-overload, operator]
+    assert 10 <= len(measured["memory"]["champion"]["series"]) <= 60  # type: ignore[index, call-overload, arg-type]
+    assert measured["reports"] == {"locust": "stress/locust.html"}
     assert (tmp_path / "load" / "locust.html").stat().st_size > 10_000
     assert {each.pid for each in psutil.Process().children(recursive=True)} == children
 
@@ -100,8 +105,7 @@ def test_a_first_release_is_driven_alone(tmp_path: Path) -> None:
         LoadTester(tmp_path / "load", settings.host),
         contender(settings, 0.0),
         None,
-        target_rps=100.0,
-        duration_s=4.0,
+        asked=stress.Thresholds(target_rps=100.0, duration_s=4.0),
     )
     assert measured["champion"] is None
     checks = {c.name: c.verdict for c in judged(stress.GATE, measured, target_rps=100.0, requests_min=50).checks}
@@ -130,6 +134,17 @@ def test_failing_requests_are_counted_by_both_generators(tmp_path: Path) -> None
     assert checks["error_fraction"] is Verdict.FAIL
     failed = {each.generator for each in run.samples if each.error == "status 500"}
     assert failed == {OPEN_LOOP, LOCUST}
+
+
+def test_an_arm_beyond_its_knee_is_left_in_peace(tmp_path: Path) -> None:
+    """A server that takes 20 ms a request in one turn holds fewer than 50 a second."""
+    run = drive(tmp_path, duration_s=6.0, target_rps=40.0, delay_ms=20.0, turns=1)
+    told: Any = summarise(run, LEVEL)
+    asked = {arm: {step["phase"] for step in told["curve"][arm]} for arm in (CHALLENGER, CHAMPION)}
+    assert "knee-1600" in asked[CHAMPION]
+    assert "knee-1600" not in asked[CHALLENGER]
+    assert told["knee"]["rps"] <= 80.0  # a stair of a quarter second hides a queue that only begins
+    assert told["champion_knee"]["rps"] >= 160.0
 
 
 def test_answers_of_another_bundle_are_errors(tmp_path: Path) -> None:

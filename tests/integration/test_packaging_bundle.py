@@ -18,6 +18,7 @@ import pytest
 from lockgate.adapters.bundle_store import FileBundleStore
 from lockgate.adapters.native_scorer import NativeScorer, score_bundle
 from lockgate.adapters.packager import OnnxPackager
+from lockgate.adapters.sandbox import Sandboxes
 from lockgate.adapters.signer import ensure_keys, sign_folder
 from lockgate.adapters.trainer import IsolatedTrainer, read_fit
 from lockgate.config import Settings, load_settings
@@ -27,9 +28,10 @@ from lockgate.core.ids import Json
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import Verdict
 from lockgate.errors import BadInput, ConfigError, IntegrityError
+from lockgate.line.parity_replay import replay
 from lockgate.models.frames import numeric_matrix
 from lockgate.ports import Fit, Snapshot
-from lockgate.stages.package import Packaged, package
+from lockgate.stages.package import ROWS_FILE, Packaged, package
 from lockgate.stages.train import train
 from tests.unit.models.rows import CATEGORICAL, NUMERIC, judged, rows, snapshot_in, spec_of
 
@@ -87,6 +89,7 @@ def make(folder: Path, kind: TaskKind, **training_section: Any) -> Made:
     fit = train(IsolatedTrainer(PROJECT), spec, snapshot, folder / "release").fit
     packaged = package(
         packager(settings),
+        Sandboxes(settings, folder / "logs"),
         spec,
         fit=fit,
         snapshot=snapshot,
@@ -123,9 +126,54 @@ def test_what_was_measured_is_what_was_sealed(binary: Made) -> None:
 
 
 def test_worst_rows_stay_out_of_the_ledger(binary: Made) -> None:
-    kept = json.loads((binary.fit.folder.parent / "parity.json").read_text())
+    folder = binary.fit.folder.parent
+    kept = json.loads((folder / "parity.json").read_text())
     assert kept["groups"]["holdout"]["worst_row"] is not None
-    assert "worst_row" not in json.dumps(binary.packaged.measurements)
+    told = json.dumps(binary.packaged.measurements)
+    assert "worst_row" not in told
+    rows_file = json.loads((folder / ROWS_FILE).read_text())
+    assert {each["family"] for each in rows_file["rows"]} >= {"holdout", "boundaries", "sweep", "search", "served"}
+    assert {each["origin"] for each in rows_file["rows"]} >= {"real", "a real row with changed values"}
+    assert not {"asked", "worst"} & set(binary.packaged.measurements["parity"])
+    assert len(told) < 20_000
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_the_sealed_bundle_is_asked_in_the_production_server(made: Mapping[TaskKind, Made], kind: TaskKind) -> None:
+    measured: Any = made[kind].packaged.measurements["parity"]
+    served = measured["groups"]["served"]
+    assert served["ways"]["single"]["rows"] >= 40
+    assert served["not_finite"] == 0
+    assert served["max_difference"] <= 1e-5
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+def test_kept_rows_are_answered_anew_side_by_side(made: Mapping[TaskKind, Made], kind: TaskKind) -> None:
+    one = made[kind]
+    found = replay(
+        one.fit.folder.parent, FileBundleStore(one.settings), Sandboxes(one.settings, one.folder.parent), None
+    )
+    kept = json.loads((one.fit.folder.parent / ROWS_FILE).read_text())["rows"]
+    recorded = {each["family"]: each for each in kept}
+    assert {each.family for each in found} == set(recorded)
+    assert all(each.equal for each in found)
+    for each in found:
+        assert list(each.native) == recorded[each.family]["native"]
+    assert any(each.served is not None for each in found)
+    assert all(each.unserved for each in found if each.served is None)
+
+
+def test_a_row_that_differs_is_found_to_differ_anew(binary: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(binary.fit.folder.parent, tmp_path / "release")
+    kept = json.loads((folder / ROWS_FILE).read_text())
+    (folder / ROWS_FILE).write_text(json.dumps({**kept, "bound": 0.0}))
+    found = replay(folder, FileBundleStore(binary.settings), None, "holdout")
+    assert [(each.family, each.equal, each.unserved) for each in found] == [("holdout", False, "not asked to serve")]
+    with pytest.raises(BadInput, match="there are holdout"):
+        replay(folder, FileBundleStore(binary.settings), None, "nonsense")
+    (folder / ROWS_FILE).unlink()
+    with pytest.raises(BadInput, match="did not come to package_model"):
+        replay(folder, FileBundleStore(binary.settings), None, None)
 
 
 def test_the_same_inputs_give_the_same_digest(binary: Made, tmp_path: Path) -> None:

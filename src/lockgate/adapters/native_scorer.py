@@ -20,8 +20,10 @@ from lockgate.core.ids import Json
 from lockgate.core.records import read_record
 from lockgate.errors import IntegrityError
 from lockgate.models import TRAINERS
+from lockgate.models.contributions import contributions_of
 from lockgate.models.frames import graph_matrix, native_frame, string_matrix
 from lockgate.models.native import answers_of, load_native
+from lockgate.stages.examination import Contributions
 
 _BATCH_ROWS = 50_000  # ours: bounds the memory of a graph's inner tensors; larger is not faster
 
@@ -62,6 +64,16 @@ class NativeScorer:
         if frame.empty:
             return np.empty((0,))
         return answers_of(self.native, native_frame(frame, self._numeric, self._categorical), self._kind)
+
+    def contributions(self, frame: pd.DataFrame) -> Contributions | None:
+        """Say what each feature adds to the answers to rows; None when the family cannot say.
+
+        Raises:
+            BadInput: A feature is absent, or no number.
+        """
+        features = native_frame(frame, self._numeric, self._categorical)
+        found = contributions_of(self.native, features, self._kind)
+        return None if found is None else Contributions(columns=self._numeric + self._categorical, added=found)
 
 
 class GraphScorer:

@@ -56,7 +56,8 @@ def conform(rows: pa.Table, spec: ReleaseSpec, known: pa.Schema | None) -> tuple
 def required_columns(spec: ReleaseSpec) -> tuple[str, ...]:
     """Return every column the spec needs of landed rows, each once."""
     named = [*spec.data.key, spec.data.time, spec.data.label, *spec.data.features]
-    named += [s.column for s in spec.slices] + list(spec.sensitive)
+    named += [s.column for s in spec.slices] + [s.across.column for s in spec.slices if s.across]
+    named += list(spec.sensitive)
     named += [spec.split.group] if spec.split.group else []
     named += [spec.split.block] if spec.split.block != "day" else []
     return tuple(dict.fromkeys(named))

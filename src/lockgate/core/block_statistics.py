@@ -12,14 +12,13 @@ Weights of one for every block give the plain metric of `metrics.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from lockgate.core import metrics
-from lockgate.core.contract import TaskKind
 from lockgate.core.metrics import Floats, Ints
 
 Statistic: TypeAlias = Callable[[Floats], Floats]
@@ -42,21 +41,6 @@ class Metric:
     statistic: Statistic
     lowest: float = -np.inf
     highest: float = np.inf
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """How decisions are made and priced.
-
-    Attributes:
-        threshold: On the probability of class 1; None outside binary tasks.
-        false_positive: Price of a false alarm.
-        false_negative: Price of a miss.
-    """
-
-    threshold: float | None
-    false_positive: float = 1.0
-    false_negative: float = 1.0
 
 
 def block_sums(values: Floats, block: Ints, blocks: int) -> Floats:
@@ -152,91 +136,6 @@ def skill(loss: Statistic, reference: Statistic) -> Statistic:
     Source: Murphy 1988, Skill Scores Based on the Mean Square Error.
     """
     return lambda weights: 1.0 - _divide(loss(weights), reference(weights))
-
-
-def loss_name(task: TaskKind) -> str:
-    """Return the metric that a task is compared by unless the spec says otherwise."""
-    return "rmse" if task is TaskKind.REGRESSION else "log_loss"
-
-
-def task_metrics(  # noqa: PLR0913 - the rows, how they hang together, and how they are decided; most are keywords
-    task: TaskKind,
-    y: Floats | Ints,
-    score: Floats,
-    *,
-    block: Ints,
-    blocks: int,
-    costs: Costs,
-    unit: str = "1",
-) -> Mapping[str, Metric]:
-    """Return every metric of a task over one set of answers.
-
-    Args:
-        task: What is predicted.
-        y: Class index or value, shape [n].
-        score: Probability, value, or probabilities [n, classes]; finite.
-        block: Block index of each row, 0..blocks-1, shape [n].
-        blocks: How many blocks.
-        costs: How decisions are made and priced; binary only.
-        unit: Unit of the value; regression only.
-    """
-    if task is TaskKind.REGRESSION:
-        return _regression(np.asarray(y, dtype=np.float64), score, block, blocks, unit)
-    labels = np.asarray(y, dtype=np.int64)
-    if task is TaskKind.MULTICLASS:
-        return _multiclass(labels, score, block, blocks)
-    return _binary(labels, score, block, blocks, costs)
-
-
-def _binary(y: Ints, score: Floats, block: Ints, blocks: int, costs: Costs) -> dict[str, Metric]:
-    threshold = 0.5 if costs.threshold is None else costs.threshold
-    decided = metrics.decisions(score, threshold)
-    right = (decided == y).astype(np.float64)
-    cost = metrics.cost_rows(y, score, threshold, costs.false_positive, costs.false_negative)
-    hits, alarms, events = (block_sums(rows.astype(np.float64), block, blocks) for rows in (decided * y, decided, y))
-    return {
-        "auc": _share(auc(y, score, block, blocks)),
-        "log_loss": _loss(mean(metrics.log_loss_rows(y, score), block, blocks), "nat"),
-        "brier": _loss(mean(metrics.brier_rows(y, score), block, blocks), "1"),
-        "expected_cost": _loss(mean(cost, block, blocks), "cost"),
-        "accuracy": _share(mean(right, block, blocks)),
-        "precision": _share(ratio(hits, alarms)),
-        "recall": _share(ratio(hits, events)),
-        "calibration_error": _loss(calibration_error(y, score, block, blocks), "fraction"),
-        "bias": Metric(higher_is_better=None, unit="fraction", statistic=mean(score - y, block, blocks)),
-    }
-
-
-def _multiclass(y: Ints, score: Floats, block: Ints, blocks: int) -> dict[str, Metric]:
-    decided = metrics.decisions(score, None)
-    right = (decided == y).astype(np.int64)
-    classes = score.shape[1]
-    return {
-        "log_loss": _loss(mean(metrics.log_loss_rows(y, score), block, blocks), "nat"),
-        "brier": _loss(mean(metrics.brier_rows(y, score), block, blocks), "1"),
-        "accuracy": _share(mean(right.astype(np.float64), block, blocks)),
-        "macro_f1": _share(macro_f1(y, decided, classes, block, blocks)),
-        "macro_auc": _share(macro_auc(y, score, block, blocks)),
-        "calibration_error": _loss(calibration_error(right, score.max(axis=1), block, blocks), "fraction"),
-    }
-
-
-def _regression(y: Floats, value: Floats, block: Ints, blocks: int, unit: str) -> dict[str, Metric]:
-    error = value - y
-    return {
-        "rmse": _loss(root(mean(error**2, block, blocks)), unit),
-        "mae": _loss(mean(np.abs(error), block, blocks), unit),
-        "r2": Metric(higher_is_better=True, unit="1", statistic=r2(y, value, block, blocks), highest=1.0),
-        "bias": Metric(higher_is_better=None, unit=unit, statistic=mean(error, block, blocks)),
-    }
-
-
-def _share(statistic: Statistic) -> Metric:
-    return Metric(higher_is_better=True, unit="fraction", statistic=statistic, lowest=0.0, highest=1.0)
-
-
-def _loss(statistic: Statistic, unit: str) -> Metric:
-    return Metric(higher_is_better=False, unit=unit, statistic=statistic, lowest=0.0)
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:

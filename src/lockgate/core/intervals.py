@@ -136,7 +136,7 @@ def detectable(se: float, blocks: int, *, confidence: float = CONFIDENCE, power:
     return se * (t_quantile((1.0 + confidence) / 2, blocks - 1) + t_quantile(power, blocks - 1))
 
 
-def t_quantile(probability: float, degrees: int) -> float:
+def t_quantile(probability: float, degrees: float) -> float:
     """Return the quantile of Student's t."""
     # here, because a rollback imports this module and has two seconds in all; a tenth of the import of scipy.stats
     from scipy import special  # type: ignore[import-untyped]  # no stubs installed

@@ -23,7 +23,7 @@ class Event(StrEnum):
     BATCH_LANDED = "batch_landed"  # sha256, name
     BATCH_INGESTED = "batch_ingested"  # sha256, name, rows, table_version
     BATCH_QUARANTINED = "batch_quarantined"  # sha256, name, reason
-    RELEASE_OPENED = "release_opened"  # spec, code, run, reason, started_by, process
+    RELEASE_OPENED = "release_opened"  # spec, code, run, reason, started_by, process, resolved_spec: the whole of it
     RELEASE_RESUMED = "release_resumed"  # run, process: entered again, after its approval or a Retry
     EVIDENCE = "evidence"  # the whole Evidence
     VERDICT = "verdict"  # the whole GateReport

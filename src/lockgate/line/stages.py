@@ -18,7 +18,7 @@ from lockgate.core.ledger import Event
 from lockgate.core.progress import Progress
 from lockgate.core.records import read_record
 from lockgate.line.model_line import Line, Measured, Runner, champion_of
-from lockgate.line.scoring import score_holdout
+from lockgate.line.scoring import examine, refold
 from lockgate.ports import Snapshot
 from lockgate.stages.releasing import opened_row
 
@@ -31,12 +31,15 @@ _REPLAYED = 200  # ours: enough to see a disagreement of a few percent, few enou
 
 def ingest(line: Line, so_far: Progress) -> Measured:
     """Freeze the rows of this release and fix the champion it will be compared with."""
+    from lockgate.line.reference import json_part
     from lockgate.stages.ingest import measure_ingest
 
     landed = _landed_for(line, so_far)
-    measurements, snapshot = measure_ingest(line.services.store, line.spec, landed)
-    champion = line.ledger.state(line.model).champion or ""
-    refs = {"champion": champion}
+    champion = line.ledger.state(line.model).champion
+    contract = json_part(line, champion, "contract.json")
+    store = line.services.store
+    measurements, snapshot = measure_ingest(store, line.spec, landed, champion=champion, contract=contract)
+    refs = {"champion": champion or ""}
     if snapshot is None:
         return Measured(so_far=so_far.with_refs(Stage.INGEST, **refs), measurements=measurements)
     after = so_far.with_refs(Stage.INGEST, data=snapshot.digest, as_of=snapshot.as_of.isoformat(), **refs)
@@ -58,53 +61,58 @@ def _rows_in_words(snapshot: Snapshot) -> str:
 
 
 def validate(line: Line, so_far: Progress) -> Measured:
-    """Hold the rows against the suite; look for leaks, drift and duplicates."""
+    """Hold the rows against the suite; look for leaks, drift, duplicates and skew."""
+    from lockgate.line.production import production_skew
+    from lockgate.line.reference import champion_rows, earlier_batches, json_part
     from lockgate.stages.validate_data import measure_validation
 
     champion = champion_of(so_far)
     docs = line.folder(so_far) / "data_docs"
+    rows, gone = champion_rows(line, champion)
     measurements = measure_validation(
         line.services.store,
         line.services.validator,
         line.spec,
         _snapshot(line, so_far),
         champion=champion,
-        reference_profile=_profile(line, champion),
+        reference_profile=json_part(line, champion, "reference_profile.json"),
         docs=docs,
+        champion_rows=rows,
+        champion_rows_gone=gone,
+        history=earlier_batches(line, so_far),
     )
     words = f"Data Docs: open `{docs / 'index.html'}`"
-    return Measured(so_far=so_far, measurements=measurements, words=words)
-
-
-def _profile(line: Line, champion: Digest | None) -> Mapping[str, Json] | None:
-    if champion is None:
-        return None
-    path = line.services.bundles.folder(champion) / "reference_profile.json"
-    profile: dict[str, Json] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return profile or None
+    measured = {**measurements, "skew": production_skew(line, so_far)}
+    return Measured(so_far=so_far, measurements=measured, words=words)
 
 
 def train(line: Line, so_far: Progress) -> Measured:
-    """Fit the spec's estimator in a process of its own."""
+    """Fit the spec's estimator in a process of its own, and see in another whether it can be done again."""
     from lockgate.adapters.trainer import IsolatedTrainer
+    from lockgate.stages.reproducing import measure_reproducibility
     from lockgate.stages.train import train as fit
 
     trainer = IsolatedTrainer(line.services.settings.project)
-    trained = fit(trainer, line.spec, _snapshot(line, so_far), line.folder(so_far))
+    snapshot, folder = _snapshot(line, so_far), line.folder(so_far)
+    trained = fit(trainer, line.spec, snapshot, folder)
+    again = measure_reproducibility(trainer, line.spec, snapshot, trained.fit, folder)
     after = so_far.with_refs(Stage.TRAIN, fit=str(trained.fit.folder))
-    return Measured(so_far=after, measurements=trained.measurements)
+    return Measured(so_far=after, measurements={**trained.measurements, "reproducibility": again})
 
 
 def evaluate(line: Line, so_far: Progress) -> Measured:
     """Judge the fit against floors, the naive model, the champion and the slices."""
+    from lockgate.line.past import holdout_uses, past_champions
     from lockgate.stages.evaluate import evaluation_document, measure_evaluation
+    from lockgate.stages.staleness import staleness_section
 
-    snapshot = _snapshot(line, so_far)
-    holdout = line.services.store.part(snapshot, "holdout")
-    scores = score_holdout(line, so_far, holdout)
-    unlabelled = snapshot.unlabelled.get("holdout", 0)
-    measurements = measure_evaluation(line.spec, holdout, scores, unlabelled=unlabelled)
-    document = evaluation_document(line.spec, holdout, scores, measurements)
+    examination = examine(line, so_far, holdout_uses(line, so_far, _snapshot(line, so_far)))
+    measurements = measure_evaluation(examination)
+    sections = {
+        "staleness": staleness_section(examination, past_champions(line, so_far)),
+        "folds": refold(line, so_far),
+    }
+    document = evaluation_document(examination, measurements, sections)
     path = line.folder(so_far) / "evaluation.json"
     path.write_bytes(canonical_json(document))
     return Measured(so_far=so_far.with_refs(Stage.EVALUATE, evaluation=str(path)), measurements=measurements)
@@ -112,14 +120,14 @@ def evaluate(line: Line, so_far: Progress) -> Measured:
 
 def package(line: Line, so_far: Progress) -> Measured:
     """Convert, sign and compare the bundle with the native estimator over many rows."""
-    from lockgate.adapters.bundle_store import FileBundleStore
-    from lockgate.adapters.packager import OnnxPackager
     from lockgate.adapters.trainer import read_fit
+    from lockgate.line.production import personal_data
     from lockgate.stages.package import package as pack
 
-    settings, code = line.services.settings, line.services.code
+    code = line.services.code
     packaged = pack(
-        OnnxPackager(line.services.store, FileBundleStore(settings), settings.project / "requirements.lock"),
+        line.services.packager,
+        line.services.sandboxes(line.folder(so_far) / "sandbox", None),
         line.spec,
         fit=read_fit(line.folder(so_far) / "fit"),
         snapshot=_snapshot(line, so_far),
@@ -132,19 +140,20 @@ def package(line: Line, so_far: Progress) -> Measured:
     if not any(row.payload["bundle"] == bundle for row in known):
         facts: dict[str, Json] = {"bundle": bundle, "data": so_far.refs["data"]}
         line.ledger.append(line.model, Event.BUNDLE, facts, release=so_far.release)
-    return Measured(so_far=so_far.with_refs(Stage.PACKAGE, bundle=bundle), measurements=packaged.measurements)
+    measured = {**packaged.measurements, "privacy": personal_data(line, so_far, bundle)}
+    return Measured(so_far=so_far.with_refs(Stage.PACKAGE, bundle=bundle), measurements=measured)
 
 
 def infra(line: Line, so_far: Progress) -> Measured:
     """Load the bundle in the production server, in a sandbox, and query it."""
-    from lockgate.adapters.sandbox import Limits, Sandboxes
+    from lockgate.adapters.sandbox import Limits
     from lockgate.stages.infra import measure_infra
 
     bundle = line.services.bundles.get(Digest(so_far.refs["bundle"]))
     logs, asked = line.folder(so_far) / "sandbox", line.spec.gates["infra"]
     # the sandbox's own bound is a safety net above the gate's, which is the one that speaks
     limits = Limits(data_bytes=max(Limits().data_bytes, 2 * asked.memory_bytes))
-    sandboxes = Sandboxes(line.services.settings, logs, limits)
+    sandboxes = line.services.sandboxes(logs, limits)
     measured = measure_infra(sandboxes, bundle, _probes(line, bundle.digest), tries=asked.tries)
     return Measured(so_far=so_far, measurements={"infra": measured}, words=f"Server logs: `{logs}`")
 
@@ -152,20 +161,20 @@ def infra(line: Line, so_far: Progress) -> Measured:
 def stress(line: Line, so_far: Progress) -> Measured:
     """Load the sandbox, champion and challenger in turns."""
     from lockgate.adapters.load_test import LoadTester
-    from lockgate.adapters.sandbox import Sandboxes
     from lockgate.stages.stress import measure_stress
 
     asked, folder = line.spec.gates["stress"], line.folder(so_far) / "stress"
     champion = champion_of(so_far)
     measured = measure_stress(
-        Sandboxes(line.services.settings, folder),
+        line.services.sandboxes(folder, None),
         LoadTester(folder, line.services.settings.host),
         _contender(line, Digest(so_far.refs["bundle"])),
         None if champion is None else _contender(line, champion),
-        target_rps=asked.target_rps,
-        duration_s=asked.duration_s,
+        asked=asked,
     )
-    return Measured(so_far=so_far, measurements={"stress": measured}, words=f"Locust's report and logs: `{folder}`")
+    report = (folder / "locust.html").as_uri()
+    words = f"[Locust's report]({report}); it lies with the logs in `{folder}`"
+    return Measured(so_far=so_far, measurements={"stress": measured}, words=words, links={"Locust's report": report})
 
 
 def _contender(line: Line, bundle: Digest) -> Contender:

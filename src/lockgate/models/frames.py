@@ -28,10 +28,13 @@ class Rows:
     Attributes:
         features: float32 numeric columns, then object columns of strings; n rows, in the spec's order.
         label: int64 class index, or float64 value for regression; [n].
+        block: Index of each row's block in the order of days or names, [n]; None where it was not read, or a row has
+            none.
     """
 
     features: pd.DataFrame
     label: NDArray[np.int64] | NDArray[np.float64]
+    block: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -100,7 +103,21 @@ def labelled_rows(frame: pd.DataFrame, spec: ReleaseSpec) -> Rows:
     else:
         target = class_indices(values.tolist(), spec.task.classes)
     features = native_frame(frame[there], spec.data.numeric, spec.data.categorical)
-    return Rows(features=features, label=target)
+    block = block_codes(frame[there], spec) if block_column(spec) in frame.columns else None
+    return Rows(features=features, label=target, block=block)
+
+
+def block_column(spec: ReleaseSpec) -> str:
+    """Return the column that says which block a row is in."""
+    return spec.data.time if spec.split.block == "day" else spec.split.block
+
+
+def block_codes(frame: pd.DataFrame, spec: ReleaseSpec) -> NDArray[np.int64] | None:
+    """Return the block of each row, int64 [n], numbered in the order of days or names; None if a row is in none."""
+    column = _column(frame, block_column(spec))
+    by_day = spec.split.block == "day"
+    codes, _ = pd.factorize(pd.to_datetime(column, utc=True).dt.floor("D") if by_day else column, sort=True)
+    return None if (codes < 0).any() else np.asarray(codes, dtype=np.int64)
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -1,78 +1,110 @@
-"""Stage `evaluate_model`: what the three gates of offline evaluation measure, and the document that ships with it.
+"""Stage `evaluate_model`: every gate of offline evaluation, and the document that ships with the bundle.
 
-Who scores is not this module's matter: it takes the answers of the challenger, of the naive and the simple model and of
-the champion on the same rows. Rows without a label, and rows that the champion was fitted on, leave and are counted.
+Who scores is not this module's matter: an `Examination` holds the rows and everybody's answers to them. Each gate and
+each section is measured by a module of its own, whose first lines say what it writes. `evaluation.json` is
+
+    schema_version, model, task, block
+    gates       by gate: its measurements
+    curves      n, challenger, champion: what a page draws (`core/curves.py`)
+    sections    by name: what is shown beside the gates and binds nothing; {"unmeasured_because": why} where it broke
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from lockgate.core import block_statistics as blockwise
-from lockgate.core import curves, metrics
-from lockgate.core.block_statistics import Costs, Metric
+from lockgate.core import curves
 from lockgate.core.contract import TaskKind
-from lockgate.core.gates import champion as champion_gate
-from lockgate.core.gates import quality as quality_gate
 from lockgate.core.ids import Json, to_json
-from lockgate.core.intervals import block_interval, detectable, rounded
 from lockgate.core.metrics import Floats
 from lockgate.core.spec import ReleaseSpec
-from lockgate.stages.sampling import Comparison, Sample, Scores, compare_with, shaped, take_sample
-from lockgate.stages.slicing import measure_slices
+from lockgate.errors import MeasurementError
+from lockgate.stages.deciding import decided_for
+from lockgate.stages.examination import Examination
+from lockgate.stages.sampling import Sample
 
-if TYPE_CHECKING:
-    import pandas as pd
+DOCUMENT_VERSION = 2
 
-DOCUMENT_VERSION = 1
+Measure: TypeAlias = Callable[[Examination], Mapping[str, Json]]
 
 
-def measure_evaluation(
-    spec: ReleaseSpec, holdout: pd.DataFrame, scores: Scores, *, unlabelled: int = 0
-) -> Mapping[str, Mapping[str, Json]]:
-    """Measure for the gates `quality`, `champion` and `slices`.
+def measures() -> Mapping[str, Measure]:
+    """Return what measures for each gate of the stage, by gate; the libraries behind them are loaded here."""
+    from lockgate.stages.champion import measure_champion
+    from lockgate.stages.fairness import measure_fairness
+    from lockgate.stages.quality import measure_quality
+    from lockgate.stages.robustness import measure_robustness
 
-    Args:
-        spec: The release's spec.
-        holdout: Every row of the holdout: features, label, time, key, block and slice columns.
-        scores: Answers on every row of it.
-        unlabelled: Rows of the holdout's window that have no label and were left out of `holdout` before.
+    return {
+        "quality": measure_quality,
+        "champion": measure_champion,
+        "slices": _slices,
+        "fairness": measure_fairness,
+        "robustness": measure_robustness,
+    }
+
+
+def sections() -> Mapping[str, Measure]:
+    """Return what measures each section that needs the examination alone, by the section's name."""
+    from lockgate.stages.comparisons import tests_section
+    from lockgate.stages.contributions import contributions_section
+    from lockgate.stages.error_analysis import errors_section
+    from lockgate.stages.slice_search import slice_search_section
+
+    return {
+        "tests": tests_section,
+        "contributions": contributions_section,
+        "errors": errors_section,
+        "slice_search": slice_search_section,
+    }
+
+
+def _slices(examination: Examination) -> Mapping[str, Json]:
+    from lockgate.stages.slicing import measure_slices
+
+    champion = examination.scores.champion
+    if champion is not None and examination.comparison is None:
+        # a champion that could not be scored must not turn into "there is none": no slices, hence ERROR
+        return {"basis": None}
+    return measure_slices(examination.spec, examination.sample, examination.comparison)
+
+
+def measure_evaluation(examination: Examination) -> Mapping[str, Mapping[str, Json]]:
+    """Measure for every gate of the stage.
 
     Returns:
         Measurements by gate name, rounded to ten significant digits; no row and no key of the data is in them.
 
     Raises:
-        MeasurementError: Answers and rows do not fit, a column is missing, or keys cannot be compared.
+        MeasurementError: A column is missing, or an answer does not fit.
     """
-    sample = take_sample(spec, holdout, scores.challenger)
-    comparison = compare_with(spec, sample, scores.champion)
-    unscored = scores.champion is not None and comparison is None
-    measured: dict[str, dict[str, Json]] = {
-        "quality": _quality(spec, sample, scores, unlabelled),
-        "champion": _champion(spec, scores, comparison),
-        # a champion that could not be scored must not turn into "there is none": no slices, hence ERROR
-        "slices": {"basis": None} if unscored else measure_slices(spec, sample, comparison),
-    }
+    measured = {name: measure(examination) for name, measure in measures().items()}
     return cast("Mapping[str, Mapping[str, Json]]", to_json(measured))
 
 
 def evaluation_document(
-    spec: ReleaseSpec, holdout: pd.DataFrame, scores: Scores, measured: Mapping[str, Mapping[str, Json]]
+    examination: Examination,
+    measured: Mapping[str, Mapping[str, Json]],
+    extra: Mapping[str, Mapping[str, Json]] | None = None,
 ) -> dict[str, Json]:
-    """Return what the bundle carries as `evaluation.json`: the measurements, and the curves a dossier draws.
+    """Return what the bundle carries as `evaluation.json`: the measurements, the curves and sections a dossier draws.
 
-    Under 100 kB; holds no row and no key of the data.
+    Under 300 kB; holds no row and no key of the data.
+
+    Args:
+        examination: What the gates measured on.
+        measured: What they measured.
+        extra: Sections that need more than the examination (`folds`, `staleness`), by name.
 
     Raises:
         MeasurementError: As `measure_evaluation`.
     """
-    sample = take_sample(spec, holdout, scores.challenger)
-    comparison = compare_with(spec, sample, scores.champion)
-    shown = sample if comparison is None else comparison.sample
-    drawn = {"challenger": _curves(spec, shown, shown.score, scores.threshold)}
+    spec, comparison = examination.spec, examination.comparison
+    shown = examination.sample if comparison is None else comparison.sample
+    drawn = {"challenger": _curves(spec, shown, shown.score, examination.scores.threshold)}
     if comparison is not None:
         drawn["champion"] = _curves(spec, shown, comparison.champion, comparison.threshold)
     document = {
@@ -82,96 +114,25 @@ def evaluation_document(
         "block": spec.split.block,
         "gates": measured,
         "curves": {"n": len(shown.y), **drawn},
+        "sections": {**_sections(examination, measured), **(extra or {})},
     }
     return cast("dict[str, Json]", to_json(document))
 
 
-def _task_metrics(spec: ReleaseSpec, sample: Sample, score: Floats, threshold: float | None) -> Mapping[str, Metric]:
-    costs = Costs(
-        threshold=threshold if threshold is not None else spec.task.threshold,
-        false_positive=spec.costs.false_positive,
-        false_negative=spec.costs.false_negative,
-    )
-    return blockwise.task_metrics(
-        spec.task.kind, sample.y, score, block=sample.block, blocks=sample.blocks, costs=costs, unit=spec.task.unit
-    )
-
-
-def _quality(spec: ReleaseSpec, sample: Sample, scores: Scores, unlabelled: int) -> dict[str, Json]:
-    asked = spec.gates.get("quality", quality_gate.Thresholds())
-    own = _task_metrics(spec, sample, sample.score, scores.threshold)
-    loss = blockwise.loss_name(spec.task.kind)
-    skill: dict[str, Json] = {}
-    for name, answers in (("naive", scores.naive), ("simple", scores.simple)):
-        if answers is None:
-            skill[name] = None
+def _sections(examination: Examination, measured: Mapping[str, Mapping[str, Json]]) -> dict[str, Mapping[str, Json]]:
+    """Measure every section; one that breaks says so in its place, because it binds nothing."""
+    found: dict[str, Mapping[str, Json]] = {}
+    searched = measured.get("slices", {}).get("searched")
+    if isinstance(searched, Mapping):
+        found["slice_search"] = searched  # the gate has made the search already
+    for name, section in sections().items():
+        if name in found:
             continue
-        other = shaped(spec, answers, sample.asked, f"{name} model")[sample.kept]
-        saved = blockwise.skill(own[loss].statistic, _task_metrics(spec, sample, other, None)[loss].statistic)
-        skill[name] = block_interval(saved, sample.blocks, confidence=asked.confidence, highest=1.0).to_json()
-    return {
-        "task": spec.task.kind,
-        "n": len(sample.y),
-        "blocks": sample.blocks,
-        "asked": sample.asked + unlabelled,
-        "unlabelled": sample.unlabelled + unlabelled,
-        "invalid_answers": sample.invalid,
-        "rarest_class_rows": _rarest(spec, sample),
-        "threshold": scores.threshold if scores.threshold is not None else spec.task.threshold,
-        "confidence": asked.confidence,
-        "loss": loss,
-        "metrics": {name: _measured(metric, sample.blocks, asked.confidence) for name, metric in own.items()},
-        "skill": skill,
-    }
-
-
-def _measured(metric: Metric, blocks: int, confidence: float) -> dict[str, Json]:
-    found = block_interval(
-        metric.statistic, blocks, confidence=confidence, lowest=metric.lowest, highest=metric.highest
-    )
-    return {**found.to_json(), "unit": metric.unit, "higher_is_better": metric.higher_is_better}
-
-
-def _rarest(spec: ReleaseSpec, sample: Sample) -> int | None:
-    if spec.task.kind is TaskKind.REGRESSION:
-        return None
-    return int(np.bincount(sample.y.astype(np.int64), minlength=len(spec.task.classes)).min())
-
-
-def _champion(spec: ReleaseSpec, scores: Scores, comparison: Comparison | None) -> dict[str, Json]:
-    if scores.champion is None:
-        return {"champion": None}
-    if comparison is None:
-        why = scores.champion.unscored_because or "its answers, or the rows it was fitted on, are not there"
-        return {"champion": scores.champion.bundle, "scored": False, "unscored_because": why}
-    asked = spec.gates.get("champion", champion_gate.Thresholds())
-    sample = comparison.sample
-    ours = _task_metrics(spec, sample, sample.score, scores.threshold)
-    theirs = _task_metrics(spec, sample, comparison.champion, comparison.threshold)
-    return {
-        "champion": scores.champion.bundle,
-        "scored": True,
-        "n": len(sample.y),
-        "blocks": sample.blocks,
-        "known_rows": comparison.known,
-        "invalid_champion_answers": comparison.invalid,
-        "confidence": asked.confidence,
-        "binding_metric": blockwise.loss_name(spec.task.kind),
-        "metrics": {name: _gain(ours[name], theirs[name], sample.blocks, asked.confidence) for name in ours},
-    }
-
-
-def _gain(ours: Metric, theirs: Metric, blocks: int, confidence: float) -> dict[str, Json]:
-    whole = np.ones((1, blocks))
-    gain = block_interval(blockwise.gain(ours, theirs), blocks, confidence=confidence)
-    return {
-        "challenger": rounded(float(ours.statistic(whole)[0])),
-        "champion": rounded(float(theirs.statistic(whole)[0])),
-        "gain": gain.to_json(),
-        "detectable": rounded(detectable(gain.se, blocks, confidence=confidence)),
-        "unit": ours.unit,
-        "higher_is_better": ours.higher_is_better,
-    }
+        try:
+            found[name] = section(examination)
+        except MeasurementError as why:
+            found[name] = {"unmeasured_because": why.message}
+    return found
 
 
 def _curves(spec: ReleaseSpec, sample: Sample, score: Floats, threshold: float | None) -> dict[str, Json]:
@@ -180,8 +141,7 @@ def _curves(spec: ReleaseSpec, sample: Sample, score: Floats, threshold: float |
     if spec.task.kind is TaskKind.REGRESSION:
         return {"residuals": curves.residuals(sample.y.astype(np.float64), score)}
     y = sample.y.astype(np.int64)
-    asked = threshold if threshold is not None else spec.task.threshold
-    decided = metrics.decisions(score, asked)
+    decided = decided_for(spec, score, threshold)
     drawn: dict[str, Json] = {"confusion": curves.confusion(y, decided, spec.task.classes)}
     if spec.task.kind is TaskKind.BINARY:
         drawn["roc"] = {spec.task.classes[1]: curves.roc_points(y, score)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lockgate.core.ids import Digest, Json, ReleaseId
+from lockgate.core.ids import Digest, Json, ReleaseId, to_json
 from lockgate.core.ledger import Event, LedgerRow, ModelState, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
@@ -131,6 +131,7 @@ def _open(ledger: Ledger, spec: ReleaseSpec, start: Start) -> Progress:
         "spec": spec.digest,
         "code": start.code,
         "process": start.process,
+        "resolved_spec": to_json(spec),
     }
     try:
         ledger.append(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lockgate.core.contract import TaskKind
-from lockgate.core.ids import Digest
+from lockgate.core.ids import Digest, Json
 from lockgate.core.intervals import group_blocks
 from lockgate.core.labels import class_indices
 from lockgate.core.metrics import Floats, Ints
@@ -52,6 +53,7 @@ class Scores:
         simple: The same from a linear model of the same features; None when there is none.
         champion: None only when the ledger shows that there never was one.
         threshold: The challenger's decision threshold; binary only. None: the spec's.
+        simple_facts: What the simple model is and was fitted on; or `unfitted_because`.
     """
 
     challenger: Floats
@@ -59,6 +61,7 @@ class Scores:
     simple: Floats | None
     champion: ChampionScores | None
     threshold: float | None = None
+    simple_facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

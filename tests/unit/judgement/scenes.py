@@ -23,7 +23,8 @@ from lockgate.core.spec import (
     TaskSection,
 )
 from lockgate.core.verdict import Check, GateReport
-from lockgate.stages.evaluate import measure_evaluation
+from lockgate.stages.evaluate import measures
+from lockgate.stages.examination import Examination, examination_of
 from lockgate.stages.sampling import ChampionScores, Scores
 
 CHAMPION = Digest("a" * 64)
@@ -122,7 +123,31 @@ GATES: dict[str, Gate] = {gate.name: gate for gate in (quality.GATE, champion.GA
 
 def judged(spec: ReleaseSpec, frame: pd.DataFrame, scores: Scores, gate: str) -> GateReport:
     """Measure, and judge one gate."""
-    return judged_on(gate, measure_evaluation(spec, frame, scores)[gate])
+    return judged_on(gate, measured_for(gate, spec, frame, scores))
+
+
+def examined(spec: ReleaseSpec, frame: pd.DataFrame, scores: Scores, *, unlabelled: int = 0) -> Examination:
+    """Return the examination of a holdout; who is asked again answers a row of it as before, whatever is changed."""
+
+    def by_row(answers: Floats) -> Any:
+        return lambda rows: answers[rows.index.to_numpy()]
+
+    champion = scores.champion
+    return examination_of(
+        spec,
+        frame,
+        scores,
+        ask=by_row(scores.challenger),
+        ask_champion=None if champion is None or champion.scores is None else by_row(champion.scores),
+        part=lambda _, columns: frame if columns is None else frame[list(columns)],
+        unlabelled=unlabelled,
+    )
+
+
+def measured_for(gate: str, spec: ReleaseSpec, frame: pd.DataFrame, scores: Scores) -> Mapping[str, Json]:
+    """Measure for one gate."""
+    found: Any = to_json(measures()[gate](examined(spec, frame, scores)))
+    return dict(found)
 
 
 def judged_on(gate: str, measurements: Mapping[str, Json], **thresholds: Any) -> GateReport:

@@ -13,7 +13,6 @@ from lockgate.core.gates.champion import Design
 from lockgate.core.ids import Json
 from lockgate.core.verdict import Verdict
 from lockgate.errors import MeasurementError
-from lockgate.stages.evaluate import measure_evaluation
 from lockgate.stages.sampling import ChampionScores, Scores
 from tests.unit.judgement.scenes import (
     CHAMPION,
@@ -21,6 +20,7 @@ from tests.unit.judgement.scenes import (
     check_of,
     judged,
     judged_on,
+    measured_for,
     multiclass,
     naive,
     regression,
@@ -72,7 +72,7 @@ def test_a_worse_challenger_fails_on_the_binding_metric(kind: TaskKind) -> None:
 
 def test_an_identical_challenger_is_non_inferior_but_not_superior() -> None:
     frame, good = binary()
-    found = measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good, good))["champion"]
+    found = measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good, good))
     assert judged_on("champion", found).verdict is Verdict.PASS
     assert judged_on("champion", found, design=Design.SUPERIORITY).verdict is Verdict.FAIL
 
@@ -92,6 +92,31 @@ def test_the_verdict_follows_from_where_the_interval_lies(
     estimate: float, low: float, high: float, verdict: Verdict
 ) -> None:
     assert judged_on("champion", gained(estimate, low, high)).verdict is verdict
+
+
+def test_the_verdict_is_shown_with_the_power_behind_it() -> None:
+    weak = judged_on("champion", gained(0.0, -0.03, 0.03))
+    assert check_of(weak, "power_log_loss").verdict is Verdict.FAIL  # margin and SE are 0.01: 15 %
+    found = gained(0.0, -0.004, 0.004)
+    found["metrics"]["log_loss"]["gain"]["se"] = 0.002
+    told = check_of(judged_on("champion", found), "power_log_loss")
+    assert told.verdict is Verdict.PASS
+    assert "100%" in told.reason
+    assert "0.03" in told.reason  # the smallest difference that would be seen
+    assert not check_of(weak, "power_log_loss").required
+
+
+def test_metrics_that_conflict_are_all_shown_and_one_binds() -> None:
+    frame, good = binary()
+    found: dict[str, Any] = dict(
+        measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good**1.6, good))
+    )
+    report = judged_on("champion", found)
+    assert check_of(report, "gain_auc").verdict is Verdict.PASS  # the order of answers is the same
+    assert check_of(report, "gain_log_loss").verdict is Verdict.FAIL
+    assert [check.name for check in report.checks if check.required and check.name.startswith("gain")] == [
+        "gain_log_loss"
+    ]
 
 
 def test_superiority_asks_for_a_gain_above_zero() -> None:
@@ -128,11 +153,11 @@ def test_rows_the_champion_was_fitted_on_leave_the_comparison() -> None:
     known = frame.loc[frame["id"] < 1000, ["id"]]
     cheating = good.copy()
     cheating[:1000] = np.where(frame["label"][:1000] == "yes", 0.999, 0.001)  # it has seen these labels
-    found = measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good, cheating, known))["champion"]
+    found = measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good, cheating, known))
     assert found["known_rows"] == 1000
     assert found["n"] == len(frame) - 1000
     assert judged_on("champion", found).verdict is Verdict.PASS
-    uncleaned = measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good, cheating))["champion"]
+    uncleaned = measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good, cheating))
     assert judged_on("champion", uncleaned).verdict is Verdict.FAIL
 
 
@@ -154,7 +179,7 @@ def test_keys_of_another_type_are_refused_rather_than_never_met() -> None:
     frame, good = binary()
     known = frame[["id"]].astype(str)
     with pytest.raises(MeasurementError, match="key 'id'"):
-        measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good, good, known))
+        measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good, good, known))
 
 
 def test_times_of_another_resolution_still_meet() -> None:
@@ -164,14 +189,14 @@ def test_times_of_another_resolution_still_meet() -> None:
 
     spec = replace(spec, data=replace(spec.data, key=("id", "time")))
     known = frame.loc[:999, ["id", "time"]].assign(time=lambda each: each["time"].dt.as_unit("ms"))
-    found = measure_evaluation(spec, frame, scores_of(spec, frame, good, good, known))["champion"]
+    found = measured_for("champion", spec, frame, scores_of(spec, frame, good, good, known))
     assert found["known_rows"] == 1000
 
 
 def test_another_metric_may_bind_and_an_unknown_one_is_an_error() -> None:
     frame, good = binary()
     worse = blurred(good, TaskKind.BINARY)  # ranks alike, so the AUC is equal and the log loss is not
-    found = measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, worse, good))["champion"]
+    found = measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, worse, good))
     assert judged_on("champion", found).verdict is Verdict.FAIL
     assert judged_on("champion", found, metric="auc").verdict is Verdict.PASS
     unknown = judged_on("champion", found, metric="ndcg")

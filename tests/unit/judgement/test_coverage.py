@@ -14,6 +14,7 @@ from scipy import stats
 
 from lockgate.core import block_statistics as blockwise
 from lockgate.core import metrics
+from lockgate.core.calibration import logistic_line
 from lockgate.core.intervals import block_interval
 
 
@@ -37,6 +38,8 @@ def statistics(day: np.ndarray, y: np.ndarray, ours: np.ndarray, theirs: np.ndar
         "auc_gain": lambda weights: auc(weights) - other(weights),
         "log_loss": blockwise.mean(loss, day, days),
         "log_loss_gain": blockwise.mean(reference - loss, day, days),
+        "skill": blockwise.skill(blockwise.mean(loss, day, days), blockwise.mean(reference, day, days)),
+        "calibration_slope": logistic_line(y, ours, day, days)[0],
     }
 
 

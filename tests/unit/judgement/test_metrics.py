@@ -10,8 +10,8 @@ from sklearn import metrics as sklearn
 
 from lockgate.core import block_statistics as blockwise
 from lockgate.core import metrics
-from lockgate.core.block_statistics import Costs
 from lockgate.core.contract import TaskKind
+from lockgate.core.task_metrics import Costs, task_metrics
 
 
 def rows(n: int = 600, seed: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def test_auc_by_blocks_is_the_auc_of_the_rows_so_often_repeated(
 def test_binary_metrics_by_blocks_equal_scikit_learn() -> None:
     y, score, block = rows()
     score = score.clip(0.01, 0.99)
-    found = blockwise.task_metrics(TaskKind.BINARY, y, score, block=block, blocks=12, costs=Costs(threshold=0.4))
+    found = task_metrics(TaskKind.BINARY, y, score, block=block, blocks=12, costs=Costs(threshold=0.4))
     decided = score >= 0.4
     expected = {
         "auc": sklearn.roc_auc_score(y, score),
@@ -75,7 +75,7 @@ def test_multiclass_metrics_by_blocks_equal_scikit_learn() -> None:
     rng = np.random.default_rng(5)
     score = rng.dirichlet([1, 1, 1], 500)
     y, block = rng.integers(0, 3, 500), rng.integers(0, 12, 500)
-    found = blockwise.task_metrics(TaskKind.MULTICLASS, y, score, block=block, blocks=12, costs=Costs(threshold=None))
+    found = task_metrics(TaskKind.MULTICLASS, y, score, block=block, blocks=12, costs=Costs(threshold=None))
     decided = score.argmax(axis=1)
     expected = {
         "log_loss": sklearn.log_loss(y, score),
@@ -91,7 +91,7 @@ def test_regression_metrics_by_blocks_equal_scikit_learn() -> None:
     rng = np.random.default_rng(5)
     y = 1e6 + rng.normal(size=400)  # far from zero: a naive sum of squares would cancel
     predicted, block = y + rng.normal(0.1, 0.5, 400), rng.integers(0, 12, 400)
-    found = blockwise.task_metrics(
+    found = task_metrics(
         TaskKind.REGRESSION, y, predicted, block=block, blocks=12, costs=Costs(threshold=None), unit="min"
     )
     expected = {
@@ -110,7 +110,7 @@ def test_a_certain_wrong_answer_costs_a_bounded_loss() -> None:
 
 def test_expected_cost_prices_each_error_by_its_kind() -> None:
     y, score = np.array([0, 1, 1, 0]), np.array([0.9, 0.1, 0.9, 0.1])
-    found = blockwise.task_metrics(
+    found = task_metrics(
         TaskKind.BINARY,
         y,
         score,
@@ -132,9 +132,7 @@ def test_the_gain_is_positive_where_the_challenger_is_better_whatever_the_metric
     y, score, block = rows(2000)
     noisy = (score + np.random.default_rng(0).normal(0, 0.3, len(y))).clip(0.01, 0.99)
     ours, theirs = (
-        blockwise.task_metrics(
-            TaskKind.BINARY, y, each.clip(0.01, 0.99), block=block, blocks=12, costs=Costs(threshold=0.5)
-        )
+        task_metrics(TaskKind.BINARY, y, each.clip(0.01, 0.99), block=block, blocks=12, costs=Costs(threshold=0.5))
         for each in (score, noisy)
     )
     assert value(blockwise.gain(ours["auc"], theirs["auc"])) > 0

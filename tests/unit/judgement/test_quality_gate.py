@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import pytest
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import digest_of
 from lockgate.core.verdict import Verdict
-from lockgate.stages.evaluate import measure_evaluation
 from tests.unit.judgement.scenes import (
     binary,
     check_of,
     judged,
     judged_on,
+    measured_for,
     multiclass,
     naive,
     regression,
@@ -28,7 +29,7 @@ SCENES = {TaskKind.BINARY: binary, TaskKind.MULTICLASS: multiclass, TaskKind.REG
 
 def measured() -> dict[str, Any]:
     frame, good = binary()
-    return dict(measure_evaluation(spec_of(), frame, scores_of(spec_of(), frame, good))["quality"])
+    return dict(measured_for("quality", spec_of(), frame, scores_of(spec_of(), frame, good)))
 
 
 @pytest.mark.parametrize("kind", list(TaskKind))
@@ -112,6 +113,40 @@ def test_a_miscalibrated_model_is_advised_against() -> None:
     assert check_of(report, "calibration_error").verdict is Verdict.FAIL
     assert check_of(report, "bias").verdict is Verdict.FAIL
     assert not check_of(report, "bias").required
+
+
+def test_a_linear_model_that_does_as_well_is_told_and_one_that_could_not_be_fitted_is_too() -> None:
+    frame, good = binary()
+    given = scores_of(spec_of(), frame, good)
+    alike = replace(given, simple=good, simple_facts={"family": "logistic"})
+    worse = replace(given, simple=naive(TaskKind.BINARY, frame), simple_facts={"family": "logistic"})
+    gone = replace(given, simple_facts={"unfitted_because": "one class only"})
+    told = [
+        check_of(judged(spec_of(), frame, scores, "quality"), "skill_over_simple") for scores in (alike, worse, gone)
+    ]
+    assert told[0].estimate == 0.0
+    assert [check.verdict for check in told[1:]] == [Verdict.PASS, Verdict.ERROR]
+    assert "one class only" in told[2].reason
+    assert not any(check.required for check in told)
+
+
+def test_a_better_linear_model_is_advised_for() -> None:
+    frame, good = binary()
+    scores = replace(scores_of(spec_of(), frame, 0.5 * good + 0.2), simple=good, simple_facts={"family": "logistic"})
+    check = check_of(judged(spec_of(), frame, scores, "quality"), "skill_over_simple")
+    assert check.verdict is Verdict.FAIL
+    assert check.interval is not None
+    assert check.interval[1] < 0
+
+
+def test_a_holdout_that_was_judged_on_often_is_told() -> None:
+    found = measured()
+    assert check_of(judged_on("quality", found | {"holdout_uses": {"same": 5}}), "holdout_uses").verdict is Verdict.PASS
+    often = judged_on("quality", found | {"holdout_uses": {"same": 6, "overlapping": 9}})
+    assert check_of(often, "holdout_uses").verdict is Verdict.FAIL
+    assert often.verdict is Verdict.PASS  # advisory
+    unread = judged_on("quality", found | {"holdout_uses": {"overlapping": 9}})
+    assert check_of(unread, "holdout_uses").verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize("key", ["n", "blocks", "metrics", "skill", "confidence", "invalid_answers", "task"])

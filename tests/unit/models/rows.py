@@ -71,6 +71,7 @@ def snapshot_in(folder: Path, kind: TaskKind = TaskKind.BINARY, *, n: int = 1500
     parts = {}
     for seed, part in enumerate(("train", "validation", "holdout")):
         frame = rows(n, kind, seed=seed, unseen=part == "holdout").rename(columns={"y": label})
+        frame["t"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.arange(n) % 20, unit="D")
         frame.to_parquet(folder / f"{part}.parquet", index=False)
         parts[part] = hashlib.sha256((folder / f"{part}.parquet").read_bytes()).hexdigest()
     (folder / "snapshot.json").write_text(json.dumps({"parts": parts}))

@@ -10,7 +10,9 @@ champion, oriented so that positive is better, with an interval clustered by blo
         [======.======]    |                              FAIL        worse by more than the margin
               [====.====]  |  and upper bound below 0     FAIL        surely worse, perhaps by more than the margin
 
-One metric binds, declared before; the others are shown. They may conflict, and then a person reads both.
+One metric binds, declared before; the others are shown. They may conflict, and then a person reads both. Beside the
+verdict stands what these blocks could have shown at all: the chance to pass of a challenger that is exactly as good,
+and the smallest difference that would be seen.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from lockgate.core.estimates import at_least, count, enough, number, read_estima
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Json, Stage, is_digest
+from lockgate.core.power import power_to_show
 from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
 
 
@@ -49,6 +52,8 @@ class Thresholds:
         min_rows: Fewer rows than this, after those the champion knew have left, say nothing.
         min_blocks: Fewer blocks than this say nothing.
         confidence: Two-sided confidence of every interval.
+        power: Advisory: least chance that a challenger exactly as good as the champion is shown to be non-inferior.
+            0.8 is the convention (Cohen 1988); below it, "inconclusive" is the likely answer to any good challenger.
     """
 
     metric: str | None = None
@@ -58,6 +63,7 @@ class Thresholds:
     min_rows: Annotated[int, Ge(30)] = 500
     min_blocks: Annotated[int, Ge(5)] = 20
     confidence: Annotated[float, Ge(0.8), Lt(1)] = 0.95
+    power: Annotated[float, Gt(0), Lt(1)] = 0.8
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
@@ -122,7 +128,34 @@ def _gains(found: Mapping[str, Json], thresholds: Thresholds, shown: bool) -> li
         return [compare("gain", None, 0.0, Direction.AT_LEAST, reason=reason)]
     bound = str(binding)
     others = [_shown_only(name, within(measured, name), found) for name in names if name != bound]
-    return [_binding(bound, within(measured, bound), found, thresholds, shown), *filter(None, others)]
+    given = within(measured, bound)
+    power = [] if thresholds.design is Design.SUPERIORITY else [_power(bound, given, found, thresholds)]
+    return [_binding(bound, given, found, thresholds, shown), *power, *filter(None, others)]
+
+
+def _power(name: str, given: Json, found: Mapping[str, Json], thresholds: Thresholds) -> Check:
+    """What the comparison could show: the chance to pass of an equal challenger, and the least difference seen."""
+    margin, gain, blocks = _margin(given, thresholds), read_estimate(within(given, "gain")), count(found.get("blocks"))
+    power = None
+    if margin is not None and gain is not None and blocks is not None:
+        power = power_to_show(margin, gain["se"], blocks, confidence=thresholds.confidence)
+    least = number(within(given, "detectable"))
+    seen = "" if least is None else f"; the smallest difference these blocks show is {least:.3g} (80 % power)"
+    reason = "the gain or the champion's own value is no number"
+    if power is not None:
+        reason = f"a challenger exactly as good passes the margin of {margin:.3g} in {power:.0%} of such holdouts{seen}"
+    mend = "; lengthen split.holdout_days, or agree on a wider margin before looking"
+    check = compare(
+        f"power_{name}",
+        power,
+        thresholds.power,
+        Direction.AT_LEAST,
+        unit="fraction",
+        required=False,
+        n=blocks,
+        reason=reason if power is None else reason + mend,
+    )
+    return replace(check, reason=reason) if check.verdict is Verdict.PASS else check
 
 
 def _binding(

@@ -35,6 +35,8 @@ class Thresholds:
         min_blocks: Fewer blocks than this say nothing: below 20, intervals over blocks cover too little.
         min_class_rows: Fewer rows of the rarest class than this say nothing.
         confidence: Two-sided confidence of every interval.
+        holdout_uses: Advisory: most earlier releases judged on exactly these rows. 5: ours; by then the chance that one
+            of as many equal challengers looks better at 2.5 % is one in eight.
     """
 
     auc_floor: Annotated[float, Ge(0.5), Le(1)] = 0.60
@@ -46,6 +48,7 @@ class Thresholds:
     min_blocks: Annotated[int, Ge(5)] = 20
     min_class_rows: Annotated[int, Ge(5)] = 30
     confidence: Annotated[float, Ge(0.8), Lt(1)] = 0.95
+    holdout_uses: Annotated[int, Ge(0)] = 5
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
@@ -118,19 +121,7 @@ def _skill(found: Mapping[str, Json], thresholds: Thresholds, shown: bool) -> Ch
 
 
 def _advice(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
-    checks = []
-    simple = within(found.get("skill"), "simple")
-    if simple is not None:
-        checks.append(
-            at_least(
-                "skill_over_simple",
-                simple,
-                0.0,
-                n=found.get("n"),
-                required=False,
-                reason="a linear model does as well; consider shipping the simpler one",
-            )
-        )
+    checks = [*_over_simple(found), *_uses(found, thresholds)]
     error = read_estimate(within(found.get("metrics"), "calibration_error"))
     if error is not None:
         checks.append(
@@ -151,6 +142,36 @@ def _advice(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     if bias is not None:
         checks.append(_unbiased(bias, found))
     return checks
+
+
+def _over_simple(found: Mapping[str, Json]) -> list[Check]:
+    """Return the check against the linear model; none where nobody asked for one."""
+    simple, facts = within(found.get("skill"), "simple"), found.get("simple")
+    if simple is None and not facts:
+        return []
+    why = within(facts, "unfitted_because")
+    reason = "a linear model does as well; consider shipping the simpler one"
+    if simple is None:
+        reason = why if isinstance(why, str) else "the linear model answered no numbers"
+    return [at_least("skill_over_simple", simple, 0.0, n=found.get("n"), required=False, reason=reason)]
+
+
+def _uses(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
+    """Return the check on how often these rows were judged on before; none where nobody counted."""
+    uses = found.get("holdout_uses")
+    if uses is None:
+        return []
+    return [
+        compare(
+            "holdout_uses",
+            number(within(uses, "same")),
+            thresholds.holdout_uses,
+            Direction.AT_MOST,
+            unit="releases",
+            required=False,
+            reason="releases were picked on these rows too often for them to count as unseen; land newer data",
+        )
+    ]
 
 
 def _unbiased(bias: Mapping[str, float], found: Mapping[str, Json]) -> Check:
