@@ -276,9 +276,8 @@ def _expectation(each: Json, thresholds: Thresholds) -> Check:
         check = compare(name, float(rows), thresholds.expectation_rows, Direction.AT_LEAST, reason=reason, unit="rows")
         return replace(check, verdict=Verdict.INCONCLUSIVE, slice=f"{asked}", n=rows)
     bound = -1.0 if allowed is None else allowed
-    check = at_most(
-        name, violations if allowed is not None else None, bound, each, f"does not hold: {asked}", shown=True
-    )
+    reason = f"declared in the spec: {asked}; look at the column's values, or widen what the spec allows"
+    check = at_most(name, violations if allowed is not None else None, bound, each, reason, shown=True)
     found = read_estimate(violations)
     if allowed == 0 and found is not None and found["estimate"] == 0 and rows:
         # "never" is no share to estimate: a search for a counter-example, that found none among so many rows
