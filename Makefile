@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE =
 export LOCKGATE_PROJECT := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test soak bench bench-serving docs down lock
+.PHONY: help install demo check test selftest soak bench bench-serving docs down lock
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ check: $(STAMP)  ## Lint, format, types, import contracts
 
 test: $(STAMP)  ## Every test but the long matrices
 	$(BIN)/python -m pytest -m "not soak" --durations=15
+
+selftest: $(STAMP)  ## Push known-bad candidates through the real line; each must be stopped by its gate
+	$(BIN)/lockgate selftest
 
 soak: $(STAMP)  ## The long matrices; results go to docs/results/
 	$(BIN)/python -m pytest -m soak

@@ -9,9 +9,13 @@ import typer
 from lockgate.cli import (
     data_commands,
     demo,
+    figure_commands,
+    parity_command,
     record_commands,
     release_commands,
+    reproduce_command,
     score_command,
+    selftest_command,
     serve_command,
     stack_commands,
 )
@@ -47,13 +51,18 @@ COMMANDS: dict[str, dict[str, Callable[..., int | None]]] = {
         "history": record_commands.history,
         "explain": record_commands.explain,
         "verify": record_commands.verify,
-        "diff": record_commands.diff,
+        "reproduce": reproduce_command.reproduce,
+        "diff": figure_commands.diff,
         "at": record_commands.at,
+        "parity": parity_command.parity,
+        "maturity": figure_commands.maturity,
+        "delivery": figure_commands.delivery,
     },
     "Programs": {
         "serve": serve_command.serve,
         "score": score_command.score,
         "watch": data_commands.watch,
+        "selftest": selftest_command.selftest,
     },
 }
 
