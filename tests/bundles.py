@@ -37,6 +37,8 @@ SHAPES = {"disc": 0.75, "cube": -1.25}
 UNKNOWN = {"colour": 0.125, "shape": -0.375}
 WEIGHTS = {"amount": 0.02, "age": -0.03}
 CLASS_OFFSETS = (0.0, 0.4, -0.7)
+DEAR_HIGH = ((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (9.0, 6.0, 0.0))
+"""Costs that make it dear to miss the third class, so that it is decided for where it is not the likeliest."""
 PROBES: dict[str, dict[str, float | str | None]] = {
     "typical-1": {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"},
     "typical-2": {"amount": 99, "age": 18, "colour": "blue", "shape": "cube"},
@@ -125,8 +127,10 @@ def sign(folder: Path, key_dir: Path) -> None:
     signer.use_elliptic_key_signer(private_key=key_dir / "signing.key").sign(folder, folder / "signature")
 
 
-def contract(model: str = "toy", task: TaskKind = TaskKind.BINARY) -> ModelContract:
-    """Return the contract every test bundle shares, but for its task."""
+def contract(
+    model: str = "toy", task: TaskKind = TaskKind.BINARY, costs: tuple[tuple[float, ...], ...] | None = None
+) -> ModelContract:
+    """Return the contract every test bundle shares, but for its task and what its decisions cost."""
     classes = {TaskKind.BINARY: ("no", "yes"), TaskKind.MULTICLASS: ("low", "mid", "high"), TaskKind.REGRESSION: ()}
     return ModelContract(
         model=ModelName(model),
@@ -139,6 +143,7 @@ def contract(model: str = "toy", task: TaskKind = TaskKind.BINARY) -> ModelContr
         ),
         classes=classes[task],
         threshold=0.5 if task is TaskKind.BINARY else None,
+        costs=costs,
         graph=GraphForm(
             numeric_input="numeric",
             numeric_columns=("amount", "age"),

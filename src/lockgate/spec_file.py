@@ -221,6 +221,8 @@ def _refuse_costs(spec: ReleaseSpec) -> Iterator[str]:
     for row, costs in matrix.items():
         if set(costs) | {row} != set(classes):
             yield f"costs.matrix.{row} must price each decision ({named}); it prices {', '.join(costs) or 'none'}"
+        elif not all(map(math.isfinite, costs.values())):
+            yield f"costs.matrix.{row}: a cost must be finite; for what must not happen name a price far above the rest"
         elif costs.get(row, 0.0) >= min(price for decided, price in costs.items() if decided != row):
             yield f"costs.matrix.{row}: deciding {row!r} when it happens must cost less than any other decision"
 

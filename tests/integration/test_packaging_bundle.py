@@ -25,12 +25,14 @@ from lockgate.config import Settings, load_settings
 from lockgate.core.contract import ModelBundle, TaskKind
 from lockgate.core.gates import parity, training
 from lockgate.core.ids import Json
-from lockgate.core.spec import ReleaseSpec
+from lockgate.core.spec import CostsSection, ReleaseSpec
 from lockgate.core.verdict import Verdict
+from lockgate.core.wire import infer_call, read_infer
 from lockgate.errors import BadInput, ConfigError, IntegrityError
 from lockgate.line.parity_replay import replay
 from lockgate.models.frames import numeric_matrix
 from lockgate.ports import Fit, Snapshot
+from lockgate.stages.deciding import decided_for
 from lockgate.stages.package import ROWS_FILE, Packaged, package
 from lockgate.stages.train import train
 from tests.unit.models.rows import CATEGORICAL, NUMERIC, judged, rows, snapshot_in, spec_of
@@ -82,8 +84,9 @@ def packager(settings: Settings) -> OnnxPackager:
     return OnnxPackager(Datasets(), FileBundleStore(settings), PROJECT / "requirements.lock")  # type: ignore[arg-type]  # only `part` is asked for
 
 
-def make(folder: Path, kind: TaskKind, **training_section: Any) -> Made:
+def make(folder: Path, kind: TaskKind, costs: CostsSection | None = None, **training_section: Any) -> Made:
     spec = spec_of(kind, threshold=None, parameters={"n_estimators": 40}, **training_section)
+    spec = spec if costs is None else replace(spec, costs=costs)
     snapshot = snapshot_in(folder / "snapshot", kind)
     settings = settings_in(folder / "home")
     fit = train(IsolatedTrainer(PROJECT), spec, snapshot, folder / "release").fit
@@ -220,6 +223,28 @@ def test_nulls_are_asked_for_only_where_training_had_them(binary: Made) -> None:
 def test_the_threshold_of_least_cost_is_in_the_contract(binary: Made) -> None:
     chosen: Any = binary.fit.facts["threshold"]
     assert binary.bundle.contract.threshold == chosen["value"] != 0.5
+
+
+def test_costs_travel_from_the_spec_into_the_label_that_the_production_server_answers(tmp_path: Path) -> None:
+    ones = {"low": 1.0, "middle": 1.0, "high": 1.0}
+    prices = {"low": ones | {"low": 0.0}, "middle": ones | {"middle": 0.0}, "high": {"low": 15.0, "middle": 15.0}}
+    one = make(tmp_path, TaskKind.MULTICLASS, costs=CostsSection(matrix=prices))
+    assert one.bundle.contract.costs == ((0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (15.0, 15.0, 0.0))
+    assert judged(parity.GATE, one.packaged.measurements["parity"]).verdict is Verdict.PASS
+    assert "decided for the least expected cost" in (one.folder / "card.md").read_text()
+
+    frame = pd.read_parquet(one.snapshot.folder / "holdout.parquet")[[*NUMERIC, *CATEGORICAL]].head(300)
+    frame = frame[frame["c1"] != "never"]
+    told = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    with Sandboxes(one.settings, tmp_path / "logs").open("costs") as server:
+        assert server.route(one.bundle.contract.model, one.bundle.digest).status == 200
+        answer = server.send(infer_call(one.bundle.contract, told))
+    assert len(read_infer(one.bundle.contract, answer)) == len(frame)
+    labels = next(each["data"] for each in json.loads(answer.body)["outputs"] if each["name"] == "label")
+    native = NativeScorer.load(one.fit.folder).score(frame)
+    classes = np.array(one.spec.task.classes)
+    assert labels == classes[decided_for(one.spec, native, None)].tolist()
+    assert (np.array(labels) == "high").sum() > (classes[native.argmax(axis=1)] == "high").sum() + 10
 
 
 @pytest.mark.parametrize("kind", list(TaskKind))

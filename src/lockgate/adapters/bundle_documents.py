@@ -144,7 +144,8 @@ def _task(contract: ModelContract) -> str:
     if not contract.classes:
         return f"{contract.task.value}, unit {contract.unit}"
     threshold = "" if contract.threshold is None else f", positive from {contract.threshold:.4g}"
-    return f"{contract.task.value}: {', '.join(contract.classes)}{threshold}"
+    costs = "" if contract.costs is None else ", decided for the least expected cost"
+    return f"{contract.task.value}: {', '.join(contract.classes)}{threshold}{costs}"
 
 
 def _scalars(evaluation: Mapping[str, Json], prefix: str = "") -> list[str]:

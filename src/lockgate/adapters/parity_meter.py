@@ -80,7 +80,7 @@ def measure_parity(  # noqa: PLR0913 - two models, the rows, and what is known o
         native: The fitted estimator.
         graph: What ships.
         holdout: Every row of the holdout; only features are looked at.
-        contract: Task, threshold and columns.
+        contract: Task, threshold, costs and columns.
         splits: From `Trainer.split_points`.
         bound: How far apart two equal models may be; tells flips from ties.
         seed: Draws the rows that are changed.
@@ -174,8 +174,11 @@ class _Meter:
             return np.full(len(rows), np.inf), np.full(len(rows), np.inf)
         difference, bad = differences(self._contract.task, ours, theirs, self.size)
         far = np.full(len(rows), np.inf)
-        margin = far if self._contract.task.value == "regression" else margins(ours, self._contract.threshold)
+        margin = far if self._contract.task.value == "regression" else self._margins(ours)
         return np.where(bad, np.inf, difference), np.where(bad, np.inf, margin)
+
+    def _margins(self, native: NDArray[Any]) -> NDArray[np.float64]:
+        return margins(native, self._contract.threshold, self._contract.costs)
 
     def worst_rows(self, each: int = 12) -> pd.DataFrame:
         """Return the rows of every family that differ most, and those nearest to the decision boundary."""
@@ -186,7 +189,7 @@ class _Meter:
             difference, _ = differences(self._contract.task, one.native, one.graph, self.size)
             at = list(np.argsort(-difference, kind="stable")[:each])
             if self._contract.task.value != "regression":
-                at += list(np.argsort(margins(one.native, self._contract.threshold), kind="stable")[:each])
+                at += list(np.argsort(self._margins(one.native), kind="stable")[:each])
             chosen.append(one.family.rows.iloc[list(dict.fromkeys(at))])
         return pd.concat([each.astype(object) for each in chosen], ignore_index=True)
 
@@ -231,6 +234,7 @@ class _Meter:
             ours,
             theirs,
             threshold=self._contract.threshold,
+            costs=self._contract.costs,
             size=self.size,
             bound=self._bound,
         )

@@ -23,7 +23,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from typing import Self
 
 import lockgate
 from lockgate.adapters.http_probe import HttpClient
-from lockgate.adapters.process_memory import peak_bytes, resident_bytes
+from lockgate.adapters.process_memory import PeakWatch, resident_bytes
 from lockgate.adapters.processes import MARK
 from lockgate.adapters.tether import tethered
 from lockgate.config import Settings
@@ -43,7 +42,6 @@ from lockgate.errors import SandboxError
 
 SERVER = ("-m", "lockgate.serving")
 """How Python starts the production server."""
-_SAMPLE_S = 0.05
 _LOOK_S = 0.01
 _TAIL_BYTES = 4000
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", MARK)
@@ -127,8 +125,6 @@ class Sandbox:
         self._settings = settings
         self._limits = limits
         self._stack = contextlib.ExitStack()
-        self._peak = 0
-        self._over = threading.Event()
 
     def __enter__(self) -> Self:
         """Start the server and wait for its ready line.
@@ -146,9 +142,7 @@ class Sandbox:
             self.admin_url = f"http://{self._settings.host}:{ports['admin_port']}"
             self._data = opening.enter_context(HttpClient(self.url, timeout_s=self._limits.answer_s))
             self._admin = opening.enter_context(HttpClient(self.admin_url, timeout_s=self._limits.load_s, token=token))
-            sampler = threading.Thread(target=self._sample, name="rss", daemon=True)
-            sampler.start()
-            opening.callback(self._end_sampling, sampler)
+            self._memory = opening.enter_context(PeakWatch(self.pid))
             self._stack = opening.pop_all()
         return self
 
@@ -186,8 +180,7 @@ class Sandbox:
 
     def peak_rss_bytes(self) -> int:
         """Return the largest resident set since the start."""
-        self._look_at_memory()
-        return self._peak
+        return self._memory.look()
 
     def rss_bytes(self) -> int:
         """Return the present resident set; 0 once the server is gone."""
@@ -199,7 +192,7 @@ class Sandbox:
 
     def stop(self) -> int:
         """Ask the server to end (SIGTERM) and return its exit code; -9 when it had to be killed."""
-        self._look_at_memory()
+        self._memory.look()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -272,20 +265,6 @@ class Sandbox:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-
-    # -- memory ------------------------------------------------------------------------------------------------------
-
-    def _sample(self) -> None:
-        while not self._over.wait(_SAMPLE_S):
-            self._look_at_memory()
-
-    def _end_sampling(self, sampler: threading.Thread) -> None:
-        self._over.set()
-        sampler.join()
-
-    def _look_at_memory(self) -> None:
-        """Keep the larger of what was seen before and the kernel's own peak."""
-        self._peak = max(self._peak, resident_bytes(self.pid), peak_bytes(self.pid))
 
 
 def _ready_line(log: Path) -> Mapping[str, int] | None:

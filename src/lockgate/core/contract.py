@@ -154,6 +154,8 @@ class ModelContract:
         inputs: The columns, in the order the spec names them.
         classes: Class labels by index; for binary the second is the positive one; empty for regression.
         threshold: Decision threshold on the probability of the positive class; None unless binary.
+        costs: What a decision costs by what happened (row) and what was decided (column), by class index; rows are
+            then decided for the class of least expected cost. None: for the likeliest; None unless multiclass.
         unit: Unit of the value for regression, else "1".
         entity: Column whose value keys sticky routing; None when requests carry their own key.
         requests: What is done with a request that does not keep to this contract.
@@ -167,6 +169,7 @@ class ModelContract:
     inputs: tuple[InputColumn, ...]
     classes: tuple[str, ...]
     threshold: float | None
+    costs: tuple[tuple[float, ...], ...] | None = None
     unit: str = "1"
     entity: str | None = None
     requests: RequestPolicy = field(default_factory=RequestPolicy)

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lockgate.core.decisions import from_threshold, likeliest_class
+
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -90,24 +92,8 @@ def cost_rows(y: Ints, score: Floats, threshold: float, false_positive: float, f
 def decisions(score: Floats, threshold: float | None) -> Ints:
     """Return the class index each row is decided for: by threshold for one probability, else the likeliest class."""
     if score.ndim == 1:
-        return np.asarray(score >= (0.5 if threshold is None else threshold), dtype=np.int64)
-    return np.asarray(score.argmax(axis=1), dtype=np.int64)
-
-
-def cheapest_class(score: Floats, matrix: Floats) -> Ints:
-    """Return the class of least expected price by each row's own probabilities; the first of several.
-
-    Args:
-        score: Probabilities, shape [n, classes].
-        matrix: Price by what happened (row) and what was decided (column), shape [classes, classes].
-
-    Source: the Bayes decision rule, e.g. Elkan 2001, The Foundations of Cost-Sensitive Learning, eq. 1.
-
-    >>> prices = np.array([[0.0, 1.0], [9.0, 0.0]])  # missing class 1 costs nine times a false alarm
-    >>> cheapest_class(np.array([[0.8, 0.2], [0.95, 0.05]]), prices).tolist()  # 0.2 * 9 > 0.8; 0.05 * 9 < 0.95
-    [1, 0]
-    """
-    return np.asarray((score @ matrix).argmin(axis=1), dtype=np.int64)
+        return from_threshold(score, 0.5 if threshold is None else threshold).astype(np.int64)
+    return np.asarray(likeliest_class(score), dtype=np.int64)
 
 
 def auc(y: Ints, score: Floats) -> float:

@@ -7,13 +7,17 @@ turned that was not a tie to begin with: converters that are silently wrong are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lockgate.core.contract import TaskKind
+from lockgate.core.decisions import cheapest_class, from_threshold, likeliest_class, price_margins
 from lockgate.core.ids import Json
+
+Costs: TypeAlias = tuple[tuple[float, ...], ...]
+"""Of decisions, as a contract holds them."""
 
 
 def typical_size(kind: TaskKind, native: NDArray[Any]) -> float:
@@ -60,8 +64,10 @@ def differences(
     return difference, np.asarray(bad)
 
 
-def margins(native: NDArray[Any], threshold: float | None) -> NDArray[np.float64]:
-    """Return each answer's distance from the decision boundary, [n]; several classes: the top two's difference.
+def margins(native: NDArray[Any], threshold: float | None, costs: Costs | None = None) -> NDArray[np.float64]:
+    """Return each answer's distance from the decision boundary, [n].
+
+    Several classes: the top two's difference; where decisions have costs, see `core.decisions.price_margins`.
 
     >>> margins(np.array([[0.5, 0.25, 0.25]]), None), margins(np.array([0.75]), 0.5)
     (array([0.25]), array([0.25]))
@@ -69,6 +75,8 @@ def margins(native: NDArray[Any], threshold: float | None) -> NDArray[np.float64
     ours = native.astype(np.float64)
     if ours.ndim == 1:
         return np.abs(ours - (0.5 if threshold is None else threshold))
+    if costs is not None:
+        return price_margins(ours, np.array(costs, np.float64))
     top = np.sort(ours, axis=1)[:, -2:]
     return np.asarray(top[:, 1] - top[:, 0])
 
@@ -79,6 +87,7 @@ def compare_answers(  # noqa: PLR0913 - two answers and what they mean; all but 
     graph: NDArray[Any],
     *,
     threshold: float | None,
+    costs: Costs | None = None,
     size: float,
     bound: float,
 ) -> dict[str, Json]:
@@ -89,6 +98,7 @@ def compare_answers(  # noqa: PLR0913 - two answers and what they mean; all but 
         native: The estimator's, [n] or [n, classes].
         graph: The graph's, of the same shape.
         threshold: Decision threshold; binary only.
+        costs: As a contract's; multiclass only.
         size: From `typical_size`.
         bound: How far apart two equal models may be: a decision nearer than this to its boundary is a tie.
 
@@ -107,8 +117,8 @@ def compare_answers(  # noqa: PLR0913 - two answers and what they mean; all but 
     facts = _facts(kind, len(native), not_finite=int(bad.sum()), max_difference=float(by_row.max()))
     severity = np.where(bad, np.inf, by_row)
     if kind is not TaskKind.REGRESSION:
-        margin = margins(np.where(_wide(bad, native), 0.0, native), threshold)
-        turned = _turned(native, graph, threshold) & ~bad
+        margin = margins(np.where(_wide(bad, native), 0.0, native), threshold, costs)
+        turned = _turned(native, graph, threshold, costs) & ~bad
         flipped = turned & (margin > bound)
         severity = severity + np.where(flipped, 1.0 + margin, 0.0)
         facts["flips"], facts["ties"] = int(flipped.sum()), int((turned & ~flipped).sum())
@@ -150,9 +160,14 @@ def _facts(kind: TaskKind, rows: int, *, not_finite: int = 0, max_difference: fl
     }
 
 
-def _turned(native: NDArray[Any], graph: NDArray[Any], threshold: float | None) -> NDArray[np.bool_]:
+def _turned(
+    native: NDArray[Any], graph: NDArray[Any], threshold: float | None, costs: Costs | None
+) -> NDArray[np.bool_]:
     """Return whether the graph decides otherwise, [n]."""
     if native.ndim == 1:
         boundary = 0.5 if threshold is None else threshold
-        return np.asarray((native.astype(np.float64) >= boundary) != (graph.astype(np.float64) >= boundary))
-    return np.asarray(native.argmax(axis=1) != graph.argmax(axis=1))
+        return np.asarray(from_threshold(native, boundary) != from_threshold(graph, boundary))
+    if costs is not None:
+        prices = np.array(costs, np.float64)
+        return np.asarray(cheapest_class(native, prices) != cheapest_class(graph, prices))
+    return np.asarray(likeliest_class(native) != likeliest_class(graph))

@@ -35,11 +35,9 @@ class LoggedRequest:
 
 def decision(contract: ModelContract, numbers: Sequence[float]) -> str | float:
     """Return what is decided on one row's numbers: the label, or the value itself for a regression."""
-    if contract.task is TaskKind.REGRESSION:
-        return numbers[0]
-    if contract.task is TaskKind.BINARY:
-        return contract.classes[int(numbers[0] >= (contract.threshold or 0.5))]
-    return contract.classes[max(range(len(numbers)), key=numbers.__getitem__)]
+    from lockgate.core.decisions import decided_labels  # numpy, which most who import this module do without
+
+    return numbers[0] if contract.task is TaskKind.REGRESSION else decided_labels(contract, [numbers])[0]
 
 
 def logged_decisions(contract: ModelContract, request: LoggedRequest) -> Sequence[Json]:

@@ -32,6 +32,7 @@ from lockgate.core.block_statistics import (
 )
 from lockgate.core.calibration import logistic_line, straight_line
 from lockgate.core.contract import TaskKind
+from lockgate.core.decisions import cheapest_class
 from lockgate.core.metrics import Floats, Ints
 
 
@@ -68,7 +69,7 @@ def loss(task: TaskKind, y: Floats | Ints, score: Floats, *, block: Ints, blocks
 def decided(score: Floats, costs: Costs) -> Ints:
     """Return the class index each row is decided for, shape [n]; see `Costs`."""
     if score.ndim == 2 and costs.matrix is not None:
-        return metrics.cheapest_class(score, np.array(costs.matrix))
+        return cheapest_class(score, np.array(costs.matrix, np.float64))
     return metrics.decisions(score, costs.threshold)
 
 

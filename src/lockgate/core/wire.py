@@ -107,7 +107,8 @@ def read_infer(contract: ModelContract, answer: Answer) -> list[tuple[float, ...
     """Return the numbers of an Open Inference Protocol answer, one tuple a row.
 
     Raises:
-        ValueError: It is not a whole answer of this contract; says what is wrong.
+        ValueError: It is not a whole answer of this contract, or a label is not what it decides for on these numbers;
+            says what is wrong.
     """
     body = _json_of(answer)
     outputs = body.get("outputs")
@@ -121,7 +122,10 @@ def read_infer(contract: ModelContract, answer: Answer) -> list[tuple[float, ...
     flat = [_finite(value) for value in _flat(named[wanted].get("data"))]
     if len(flat) % width:
         raise ValueError(f"{len(flat)} numbers in rows of {width}")
-    return [tuple(flat[at : at + width]) for at in range(0, len(flat), width)]
+    rows = [tuple(flat[at : at + width]) for at in range(0, len(flat), width)]
+    if "label" in named:
+        _hold_against(contract, rows, list(_flat(named["label"].get("data"))))
+    return rows
 
 
 OUTPUT = {TaskKind.BINARY: "probability", TaskKind.MULTICLASS: "probabilities", TaskKind.REGRESSION: "value"}
@@ -131,13 +135,28 @@ def read_invocations(contract: ModelContract, answer: Answer) -> list[tuple[floa
     """Return the numbers of an MLflow scoring answer, one tuple a row.
 
     Raises:
-        ValueError: It is not a whole answer of this contract; says what is wrong.
+        ValueError: As `read_infer`.
     """
     rows = _json_of(answer).get("predictions")
     if not isinstance(rows, list):
         raise ValueError("no predictions")  # noqa: TRY004 - a wrong answer, not a wrong argument
     wanted = OUTPUT[contract.task]
-    return [tuple(_finite(value) for value in _flat(row.get(wanted) if isinstance(row, dict) else row)) for row in rows]
+    read = [tuple(_finite(value) for value in _flat(row.get(wanted) if isinstance(row, dict) else row)) for row in rows]
+    if any(isinstance(row, dict) and "label" in row for row in rows):
+        _hold_against(contract, read, [row.get("label") if isinstance(row, dict) else None for row in rows])
+    return read
+
+
+def _hold_against(contract: ModelContract, rows: Sequence[Sequence[float]], labels: Sequence[Json]) -> None:
+    """Refuse labels that are not what the contract decides for on the same answer's numbers."""
+    from lockgate.core.decisions import decided_labels  # numpy, which most who import this module do without
+
+    decided = decided_labels(contract, rows) if contract.classes else []
+    if len(labels) != len(decided):
+        raise ValueError(f"{len(labels)} labels for {len(decided)} decisions")
+    for at, (label, wanted) in enumerate(zip(labels, decided, strict=True)):
+        if label != wanted:
+            raise ValueError(f"a label is not what its own numbers decide for: row {at} says {label!r}, not {wanted!r}")
 
 
 def _json_of(answer: Answer) -> dict[str, Json]:

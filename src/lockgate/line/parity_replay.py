@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockgate.core.contract import ColumnType, ModelBundle, TaskKind
+from lockgate.core.contract import ColumnType, ModelBundle
 from lockgate.core.ids import Digest, Json, as_float
 from lockgate.core.parity import compare_answers
 from lockgate.errors import BadInput, TransientError
@@ -136,9 +136,16 @@ def _answered(kept: Mapping[str, Any], native: Answers, graph: Answers, asked: _
 
 
 def _compare(ours: NDArray[np.float64], theirs: NDArray[np.float64], asked: _Asked) -> tuple[float, bool]:
-    task: TaskKind = asked.bundle.contract.task
-    threshold = asked.bundle.contract.threshold
-    facts = compare_answers(task, ours, theirs, threshold=threshold, size=asked.size, bound=asked.bound)
+    contract = asked.bundle.contract
+    facts = compare_answers(
+        contract.task,
+        ours,
+        theirs,
+        threshold=contract.threshold,
+        costs=contract.costs,
+        size=asked.size,
+        bound=asked.bound,
+    )
     difference = float("inf") if facts["not_finite"] else as_float(facts["max_difference"])
     return difference, difference <= asked.bound and not facts["flips"]
 

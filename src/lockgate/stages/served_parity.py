@@ -77,7 +77,13 @@ def measure_served(  # noqa: PLR0913 - what is served, what is asked, and two bo
         ways, problems = _ask_all(_ways(server, bundle), asked, contract)
     compared = {
         way: compare_answers(
-            contract.task, ours[: len(each)], each, threshold=contract.threshold, size=size, bound=bound
+            contract.task,
+            ours[: len(each)],
+            each,
+            threshold=contract.threshold,
+            costs=contract.costs,
+            size=size,
+            bound=bound,
         )
         for way, each in ways.items()
     }

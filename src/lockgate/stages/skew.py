@@ -94,11 +94,14 @@ def _features(
     pairs = [(at, row) for at, row in enumerate(meant) if row is not None]
     ours = frame.iloc[[at for at, _ in pairs]]
     theirs = landed.iloc[[at for _, at in pairs]]
+    # a feature that the champion does not have yet was asked of nobody: it cannot have been filled otherwise
+    asked = {name for request, at in rows for name in request.rows[at]}
     matches = {
         name: number_matches(ours[name].to_numpy(), theirs[name].to_numpy(np.float64, na_value=np.nan))
         for name in spec.data.numeric
+        if name in asked
     }
-    for name in spec.data.categorical:
+    for name in (each for each in spec.data.categorical if each in asked):
         matches[name] = string_matches(_texts(ours[name]), _texts(theirs[name]))
     return feature_skew(matches)
 

@@ -23,7 +23,7 @@ from lockgate.core.wire import (
     read_infer,
     read_invocations,
 )
-from tests.bundles import PROBES, contract
+from tests.bundles import DEAR_HIGH, PROBES, contract
 
 TYPICAL = PROBES["typical-1"]
 TASKS = list(TaskKind)
@@ -60,6 +60,38 @@ def test_the_scoring_form_holds_the_same_rows() -> None:
 )
 def test_answers_are_read_row_by_row(task: TaskKind, outputs: object, rows: object) -> None:
     assert read_infer(contract(task=task), answered({"outputs": outputs})) == rows
+
+
+PRICED = contract(task=TaskKind.MULTICLASS, costs=DEAR_HIGH)
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers", "right", "wrong"),
+    [
+        (contract(), [0.5], "yes", "no"),
+        (contract(task=TaskKind.MULTICLASS), [0.3, 0.5, 0.2], "mid", "high"),
+        (PRICED, [0.3, 0.5, 0.2], "high", "mid"),
+    ],
+)
+def test_a_label_that_is_not_what_its_own_numbers_decide_for_is_no_answer(
+    asked: ModelContract, numbers: list[float], right: str, wrong: str
+) -> None:
+    name = "probability" if asked.task is TaskKind.BINARY else "probabilities"
+
+    def v2(label: object) -> Answer:
+        return answered({"outputs": [{"name": name, "data": numbers}, {"name": "label", "data": label}]})
+
+    def mlflow(label: str) -> Answer:
+        row = {name: numbers if len(numbers) > 1 else numbers[0], "label": label}
+        return answered({"predictions": [row]})
+
+    assert read_infer(asked, v2([right])) == read_invocations(asked, mlflow(right)) == [tuple(numbers)]
+    for read, answer in ((read_infer, v2([wrong])), (read_invocations, mlflow(wrong))):
+        with pytest.raises(ValueError, match=f"row 0 says '{wrong}', not '{right}'"):
+            read(asked, answer)
+    for labels in ([], [right, right]):
+        with pytest.raises(ValueError, match="labels for 1 decisions"):
+            read_infer(asked, v2(labels))
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,10 @@ def test_a_shifted_column_of_unnamed_requests_is_told() -> None:
     assert check.verdict is Verdict.FAIL
     assert not check.required
     assert check.reason.startswith("z ")
+
+
+def test_a_feature_that_the_champion_does_not_have_yet_is_not_held_against_its_requests() -> None:
+    rows = landed().assign(new=1.0)
+    more = replace(SPEC, data=replace(SPEC.data, numeric=(*SPEC.data.numeric, "new")))
+    report = judged(measure_skew(more, CHAMPION, asked(rows), rows, ask))
+    assert report.verdict is Verdict.PASS

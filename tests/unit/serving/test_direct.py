@@ -29,7 +29,7 @@ from lockgate.serving.protocols.v2_answer import RowAnswer, infer_response
 from lockgate.serving.protocols.v2_request import EVERYTHING
 from lockgate.serving.routing.desired import Desired, DesiredChallenger
 from lockgate.serving.service import Prediction, Service
-from tests.bundles import make_bundle, make_keys, probes
+from tests.bundles import DEAR_HIGH, contract, make_bundle, make_keys, probes
 from tests.graphs import failing_graph
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -197,6 +197,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     made = Scene(tmp_path_factory.mktemp("direct"))
     for task in TaskKind:
         made.route(f"toy-{task}", task=task, challenger={"task": task, "bias": 0.5})
+    priced = contract("toy-costs", TaskKind.MULTICLASS, DEAR_HIGH)
+    made.route("toy-costs", task=TaskKind.MULTICLASS, parts={"contract.json": canonical_json(priced)})
     yield made
     rows = {row["request_id"]: row for row in made.logged()}
     pairs = [(row, rows[f"o-{name[2:]}"]) for name, row in rows.items() if name.startswith("d-")]
@@ -253,6 +255,26 @@ LEFT = {
 }
 SEEN_LATE = {"null where none was", "too large a number"}  # in the matrix, when they were taken already
 ANSWERED = {"an unknown category", "two rows"}  # the other way
+
+
+@pytest.mark.parametrize(
+    ("amount", "shape", "likeliest", "cheapest"),
+    [
+        (10, "cube", "low", "low"),
+        (70, "cube", "low", "high"),
+        (12.5, "disc", "mid", "high"),
+        (99, "disc", "high", "high"),
+    ],
+)
+def test_both_ways_decide_for_the_least_expected_cost(
+    scene: Scene, amount: float, shape: str, likeliest: str, cheapest: str
+) -> None:
+    direct, ordinary, taken = scene.both(columns({**ROW, "amount": amount, "shape": shape}), "toy-costs")
+    assert taken
+    assert direct == ordinary
+    chances, label = (each["data"] for each in orjson.loads(direct[direct.index(b"{") :])["outputs"])
+    assert ("low", "mid", "high")[int(np.argmax(chances))] == likeliest
+    assert label == [cheapest]
 
 
 @pytest.mark.parametrize("task", TaskKind)

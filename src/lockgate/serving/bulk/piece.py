@@ -124,22 +124,17 @@ class Scorer:
 
         contract = self._contract
         classes = pa.array(contract.classes, pa.string())
-        name = OUTPUTS[contract.task][0]
-        match contract.task:
-            case TaskKind.REGRESSION:
-                return {name: pa.array(scores)}
-            case TaskKind.BINARY:
-                # compared as doubles, as the server does
-                positive = scores.astype(np.float64) >= (0.5 if contract.threshold is None else contract.threshold)
-                labels = pa.DictionaryArray.from_arrays(pa.array(positive.astype(np.int8)), classes)
-                return {name: pa.array(scores), "label": labels.cast(pa.dictionary(pa.int32(), pa.string()))}
-            case TaskKind.MULTICLASS:
-                columns = {
-                    f"probability_{each}": pa.array(np.ascontiguousarray(scores[:, at]))
-                    for at, each in enumerate(contract.classes)
-                }
-                labels = pa.DictionaryArray.from_arrays(pa.array(scores.argmax(axis=1).astype(np.int32)), classes)
-                return {**columns, "label": labels}
+        if contract.task is TaskKind.MULTICLASS:
+            columns = {
+                f"probability_{each}": pa.array(np.ascontiguousarray(scores[:, at]))
+                for at, each in enumerate(contract.classes)
+            }
+        else:
+            columns = {OUTPUTS[contract.task][0]: pa.array(scores)}
+        if self._model.decide is None:
+            return columns
+        codes = pa.array(self._model.decide(scores).astype(np.int32))
+        return {**columns, "label": pa.DictionaryArray.from_arrays(codes, classes)}
 
 
 def _row_lists(flags: Flags, rows: int) -> Array:

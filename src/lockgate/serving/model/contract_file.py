@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -90,3 +91,16 @@ def _task_contradictions(contract: ModelContract) -> Iterator[str]:
         yield f"threshold is {contract.threshold}; a binary model needs one from 0 to 1"
     if not binary and contract.threshold is not None:
         yield f"a {contract.task} model has no threshold"
+    yield from _cost_contradictions(contract)
+
+
+def _cost_contradictions(contract: ModelContract) -> Iterator[str]:
+    costs, classes = contract.costs, len(contract.classes)
+    if costs is None:
+        return
+    if contract.task is not TaskKind.MULTICLASS:
+        yield f"a {contract.task} model has no costs"
+    elif len(costs) != classes or any(len(row) != classes for row in costs):
+        yield f"costs are of {len(costs)} classes by {sorted({len(row) for row in costs})}, the model has {classes}"
+    elif not all(0 <= each < math.inf for row in costs for each in row):
+        yield "a cost is not a finite number of at least 0"

@@ -8,14 +8,15 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.core.contract import ModelContract, ProbeRequest, ProbeSet, TaskKind
+from lockgate.core.decisions import decider
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.columns import Columns, EncodedRow, Flags, InputEncoder
 from lockgate.serving.model.fence import DEFAULT, Breaker, Fence, ModelFailed, RunTimedOut
+from lockgate.serving.model.graph_session import open_graph
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
 Output = npt.NDArray[np.float32] | list[str]
@@ -25,7 +26,6 @@ OUTPUTS: Final[Mapping[TaskKind, tuple[str, ...]]] = {
     TaskKind.REGRESSION: ("value",),
 }
 _FEW: Final = 64  # ours: so many labels are looked up one by one before an array of them has paid for itself
-_ORT_TYPES = {"numeric": "tensor(float)", "string": "tensor(string)"}
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +53,8 @@ class ServedModel:
         profile: The bundle's `reference_profile.json`; None where there is none.
         encoder: Brings requests into the graph's form.
         breaker: Whether it may be asked.
+        decide: Takes float32 scores of the graph to the index of each row's class, see `core.decisions.decider`; None
+            for a regression.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, and two that a server adds
@@ -76,16 +78,13 @@ class ServedModel:
         self.profile: Final = profile
         self.encoder: Final = InputEncoder(contract)
         self.breaker: Final = Breaker()
+        self.decide: Final = None if contract.task is TaskKind.REGRESSION else decider(contract)
         graph = contract.graph
-        self._output = [graph.output]
+        self._output, self._named_output = [graph.output], OUTPUTS[contract.task][0]
         self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
-        self._threshold = 0.5 if contract.threshold is None else contract.threshold  # read for binary alone
         self._classes = np.array(contract.classes, object)
-        self._session = _session(onnx)
+        self._session = open_graph(onnx, contract)
         self._fence = fence or DEFAULT
-        problem = _form_problem(self._session, contract)
-        if problem:
-            raise IntegrityError(f"part model.onnx: {problem}")
 
     def answer(self, columns: Columns, max_rows: int, limit_s: float | None = None) -> Answer:
         """Answer a request, within so many seconds (None: the fence's own limit).
@@ -178,15 +177,9 @@ class ServedModel:
         return scores
 
     def _named(self, scores: npt.NDArray[np.float32]) -> Mapping[str, Output]:
-        match self.contract.task:
-            case TaskKind.REGRESSION:
-                return {"value": scores}
-            case TaskKind.BINARY:
-                # compared as doubles: the threshold is one, and rounding it to float32 could flip a decision
-                positive = scores.astype(np.float64) >= self._threshold
-                return {"probability": scores, "label": self._labels(positive)}
-            case TaskKind.MULTICLASS:
-                return {"probabilities": scores, "label": self._labels(scores.argmax(axis=1))}
+        if self.decide is None:
+            return {self._named_output: scores}
+        return {self._named_output: scores, "label": self._labels(self.decide(scores))}
 
     def _labels(self, indices: npt.NDArray[Any]) -> list[str]:
         """Return the class of each row by its index, int or bool [rows]."""
@@ -265,36 +258,3 @@ def _check_golden(probes: ProbeSet, probe: ProbeRequest, scores: npt.NDArray[np.
             f"probe {probe.name}: answered {scores.tolist()}, golden is {golden.tolist()}, "
             f"off by {off.max():.3g}; allowed {probes.absolute:g} or {probes.relative:g} of it"
         )
-
-
-def _session(onnx: bytes) -> Any:  # noqa: ANN401 - onnxruntime publishes no types
-    options = ort.SessionOptions()
-    # one thread, no spinning: a request's own core; measured best under contention (docs/benchmarks.md)
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False  # no faster with it, and a freed model gives its memory back without
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as broken:  # ORT raises classes of its own, without a common base
-        raise IntegrityError(f"part model.onnx: ONNX Runtime does not take it: {broken}") from broken
-
-
-def _form_problem(session: Any, contract: ModelContract) -> str | None:  # noqa: ANN401 - as above
-    """Return how the graph's inputs and output differ from the contract's `GraphForm`, or None."""
-    graph = contract.graph
-    wanted = {}
-    if graph.numeric_input is not None:
-        wanted[graph.numeric_input] = (_ORT_TYPES["numeric"], len(graph.numeric_columns) + len(graph.coded))
-    if graph.string_input is not None:
-        wanted[graph.string_input] = (_ORT_TYPES["string"], len(graph.string_columns))
-    found = {each.name: (each.type, each.shape[1] if len(each.shape) == 2 else None) for each in session.get_inputs()}
-    if found != wanted:
-        return f"its inputs are {found}, the contract's are {wanted}"
-    outputs: Sequence[Any] = [each for each in session.get_outputs() if each.name == graph.output]
-    rank = 2 if contract.task is TaskKind.MULTICLASS else 1
-    if not outputs or outputs[0].type != _ORT_TYPES["numeric"] or len(outputs[0].shape) != rank:
-        return f"it has no float32 output {graph.output!r} of rank {rank}, which the contract names"
-    return None

@@ -55,7 +55,7 @@ class Explanation:
         baseline: float32 [rows], the answer to the typical row; it and a row's contributions add up to `answer`.
         answer: float32 [rows], the answer that is explained.
         of: The output that is explained: `probability`, `probabilities` or `value`.
-        classes: For multiclass the predicted class of each row, whose probability is explained; None otherwise.
+        classes: For multiclass the class that each row is decided for, whose probability is explained; else None.
         exact: Whether every coalition was asked; otherwise the contributions are estimates.
     """
 
@@ -277,11 +277,11 @@ def _worth(model: ServedModel, asked: Encoded, typical: Encoded, keeps: Sequence
 def _told(model: ServedModel, differs: Masks, designs: Sequence[_Design], worth: Sequence[Floats]) -> Explanation:
     """Put the answers to the coalitions together; for multiclass those of the class that each row is answered with."""
     contract = model.contract
-    labels = contract.classes if contract.task is TaskKind.MULTICLASS else None
+    labels, decide = (contract.classes, model.decide) if contract.task is TaskKind.MULTICLASS else (None, None)
     shape = differs.shape
     contributions, ends, chosen = np.zeros(shape, np.float32), np.zeros((2, shape[0]), np.float32), []
     for at, (design, answers) in enumerate(zip(designs, worth, strict=True)):
-        index = int(answers[design.full].argmax())
+        index = int(decide(answers[design.full][None])[0]) if decide is not None else 0
         contributions[at, differs[at]] = design.values(answers[:, index])
         ends[:, at] = answers[[design.empty, design.full], index]
         chosen.append(index)
