@@ -6,11 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lockgate.config import load_settings
+from lockgate.selftest.library import faults_named
+from lockgate.selftest.running import Asked, Witness, run
+from lockgate.selftest.source import toy_plan
+from lockgate.selftest.world import Plan
 
 ROOT = Path(__file__).parents[2]
 CHEAP = ("schema_break", "unit_change", "innocent_leak", "rows_across_the_split", "class_missing")
@@ -57,3 +64,18 @@ def test_every_fault_at_every_size_and_sixty_good_candidates() -> None:
     assert found["alike"]["runs"] == 60
     assert found["alike"]["interval_95"][0] < 0.05, "good candidates are stopped more often than one time in twenty"
     assert code == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_a_gate_that_cannot_fail_is_found_out() -> None:
+    def blind(folder: Path) -> Plan:
+        plan = toy_plan(load_settings({"LOCKGATE_PROJECT": str(ROOT)}), folder)
+        gates = dict(plan.spec.gates)
+        gates["leakage"] = replace(gates["leakage"], auc=1.0, missing_purity=1.0)
+        return replace(plan, spec=replace(plan.spec, gates=gates))
+
+    report = run(blind, Asked(faults=faults_named(["innocent_leak", "rows_across_the_split"])), Witness())
+    assert [each.fault for each in report.escaped] == ["innocent_leak"]
+    assert [each.fault for each in report.caught] == ["rows_across_the_split"]
+    assert not report.passed

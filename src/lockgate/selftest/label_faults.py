@@ -92,10 +92,11 @@ def _miscalibrated(parts: Parts, spec: ReleaseSpec, share: float) -> Parts:
     return found
 
 
-def _skewed(parts: Parts, spec: ReleaseSpec, share: float) -> Parts:
-    """Let training see columns that rows to be answered do not have: in the holdout and the batch they are empty."""
+def _defaulted(parts: Parts, spec: ReleaseSpec, share: float) -> Parts:
+    """Let rows to be answered have one default in columns that training had filled."""
     names = take.some(spec.data.numeric, share)
-    return {part: parts[part].assign(**dict.fromkeys(names, np.nan)) for part in PARTS if part not in _FITTED}
+    defaults = {name: float(parts["train"][name].astype(float).median()) for name in names}
+    return {part: parts[part].assign(**defaults) for part in PARTS if part not in _FITTED}
 
 
 FAULTS = (
@@ -150,10 +151,10 @@ FAULTS = (
         unit="share of the first class lost; for values, half deviations added",
     ),
     Fault(
-        name="empty_when_answered",
-        story="numbers that training had are empty in the rows to be answered",
+        name="default_when_answered",
+        story="numbers that training had are one default in the rows to be answered",
         by=(By("drift"), By("quality"), By("champion"), By("expectations")),
-        entry=Frozen(_skewed),
+        entry=Frozen(_defaulted),
         amount=1.0,
         unit="share of the numeric columns",
         needs=take.numbers,

@@ -47,7 +47,7 @@ FAULTS = (
     Fault(
         name="server_dies",
         story="the server ends by itself while it is asked",
-        by=(By("infra", ("failed_tries",)), By("stress")),
+        by=(By("stress"), By("infra", ("failed_tries",))),
         entry=Served(option="--dies-after"),
         amount=0.5,
         unit="seconds it lives",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lockgate.config import Settings
 from lockgate.core.spec import ReleaseSpec
@@ -131,15 +132,7 @@ def _rows(days: int) -> pd.DataFrame:
 
     draw = np.random.default_rng(_SEED)
     n = days * ROWS_A_DAY
-    numbers = {
-        "distance_km": draw.gamma(4.0, 3.0, n).clip(0.5, 60),
-        "stops": draw.integers(1, 31, n).astype(float),
-        "weight_kg": draw.gamma(2.0, 30.0, n).clip(0.1, 400),
-        "rain_mm": np.where(draw.random(n) < 0.6, 0.0, draw.gamma(1.0, 6.0, n)).clip(0, 80),
-        "traffic": draw.uniform(0, 10, n),
-        "driver_years": draw.gamma(2.0, 4.0, n).clip(0, 40),
-        "vehicle_age": draw.integers(0, 16, n).astype(float),
-    }
+    numbers = _numbers(draw, n)
     depot = draw.choice(list(_DEPOTS), n, p=[0.4, 0.3, 0.2, 0.1])
     service = draw.choice(list(_SERVICES), n, p=[0.3, 0.4, 0.3])
     score = (
@@ -155,11 +148,11 @@ def _rows(days: int) -> pd.DataFrame:
     late = draw.random(n) < 1 / (1 + np.exp(-score))
     numbers["vehicle_age"][draw.random(n) < 0.1] = np.nan
     numbers["traffic"][draw.random(n) < 0.1] = np.nan
-    seconds = np.arange(n) * (86_400 // ROWS_A_DAY)
     return pd.DataFrame(
         {
             "delivery": [f"d{number:06d}" for number in range(n)],
-            "due": pd.Timestamp(_FIRST_DAY, tz="UTC") + pd.to_timedelta(seconds, unit="s"),
+            "due": pd.Timestamp(_FIRST_DAY, tz="UTC")
+            + pd.to_timedelta(np.arange(n) * (86_400 // ROWS_A_DAY), unit="s"),
             **numbers,
             "depot": depot,
             "service": service,
@@ -167,3 +160,15 @@ def _rows(days: int) -> pd.DataFrame:
             "outcome": np.where(late, "late", "on_time"),
         }
     )
+
+
+def _numbers(draw: np.random.Generator, n: int) -> dict[str, NDArray[np.float64]]:
+    return {
+        "distance_km": draw.gamma(4.0, 3.0, n).clip(0.5, 60),
+        "stops": draw.integers(1, 31, n).astype(float),
+        "weight_kg": draw.gamma(2.0, 30.0, n).clip(0.1, 400),
+        "rain_mm": np.where(draw.random(n) < 0.6, 0.0, draw.gamma(1.0, 6.0, n)).clip(0, 80),
+        "traffic": draw.uniform(0, 10, n),
+        "driver_years": draw.gamma(2.0, 4.0, n).clip(0, 40),
+        "vehicle_age": draw.integers(0, 16, n).astype(float),
+    }
