@@ -172,3 +172,13 @@ def test_a_release_whose_spec_changed_under_it_does_not_go_on(world: LineWorld) 
     assert void is not None
     assert (void.ended, "the spec changed" in void.reason) == (Outcome.EXPIRED, True)
     assert world.state.outcomes[so_far.release] is Outcome.EXPIRED
+
+
+def test_a_class_that_is_missing_blocks_although_another_gate_cannot_measure_without_it(world: LineWorld) -> None:
+    frame = rows(0, 40)
+    world.land(frame.assign(y=frame["y"].iloc[0]))
+    so_far = world.release(through=Stage.VALIDATE_DATA)
+    verdicts = {row.payload["gate"]: row.payload["verdict"] for row in world.rows(Event.VERDICT)}
+    assert "ERROR" in verdicts.values()
+    assert verdicts[so_far.gate] == "FAIL"
+    assert so_far.ended is Outcome.BLOCKED

@@ -10,7 +10,7 @@ from lockgate.adapters.durable_files import room_for
 from lockgate.core.gates.registry import GATES, gates_of
 from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
-from lockgate.core.verdict import GateReport, Verdict
+from lockgate.core.verdict import GateReport, Verdict, fold
 from lockgate.errors import MeasurementError
 from lockgate.line.model_line import Line, Measured
 from lockgate.line.stages import RUNNERS
@@ -45,16 +45,17 @@ def run(line: Line, stage: Stage, so_far: Progress) -> Done:
     """Run one stage for a release.
 
     Raises:
-        MeasurementError: A gate could not measure. It is on record as ERROR; raised, because a result that is kept
-            would be read back by a Retry instead of measured again.
+        MeasurementError: A gate could not measure, and none said FAIL, which no measurement could undo. It is on record
+            as ERROR; raised, because a result that is kept would be read back by a Retry instead of measured again.
         TransientError: Something that the stage needs does not answer, or the disk is full; nothing is on record.
     """
     with room_for(f"what {stage.value} writes", line.services.settings.home):
         measured = RUNNERS[stage](line, so_far)
     reports = _judged(line, stage, measured)
-    for report in reports:
-        if report.verdict is Verdict.ERROR:
-            raise MeasurementError(f"gate {report.gate} could not measure: {report.reason}", gate=report.gate)
+    worst = fold(report.verdict for report in reports)
+    if worst is Verdict.ERROR:
+        broken = next(report for report in reports if report.verdict is worst)
+        raise MeasurementError(f"gate {broken.gate} could not measure: {broken.reason}", gate=broken.gate)
     after = replace(measured.so_far, stage=stage)
     if gates_of(stage):
         after = after.judged(reports)
