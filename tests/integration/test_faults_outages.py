@@ -43,6 +43,7 @@ def test_what_will_not_change_is_not_tried_again(error: type[Exception]) -> None
     assert not is_transient(register_model, task_run, Failed(data=error("the signature is wrong")))
 
 
+@pytest.mark.soak
 def test_a_release_that_finds_mlflow_away_is_registered_once_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +129,9 @@ def test_a_ledger_without_room_takes_no_row_and_goes_on_when_there_is_some(small
         assert broken_at(world.rows()) is None
 
 
-@pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.EVALUATE, Stage.PACKAGE])
+@pytest.mark.parametrize(
+    "stage", [Stage.TRAIN, *(pytest.param(each, marks=pytest.mark.soak) for each in (Stage.EVALUATE, Stage.PACKAGE))]
+)
 def test_a_disk_that_is_full_at_a_stage_fails_it_and_the_stage_works_when_there_is_room(
     small_disk: Path, stage: Stage
 ) -> None:

@@ -55,7 +55,13 @@ def through_the_line(services: Services, spec: ReleaseSpec, landed: list[Path]) 
 
 
 @pytest.mark.parametrize(
-    ("model", "last"), [("flight-delays", 2), ("flight-airtime", 2), ("flight-outcome", 3)], ids=str
+    ("model", "last"),
+    [
+        ("flight-delays", 2),
+        pytest.param("flight-airtime", 2, marks=pytest.mark.soak),
+        pytest.param("flight-outcome", 3, marks=pytest.mark.soak),
+    ],
+    ids=str,
 )
 def test_a_model_of_the_demo_passes_every_gate_up_to_the_sandbox(
     services: Services, months: dict[str, Path], model: str, last: int
@@ -66,6 +72,7 @@ def test_a_model_of_the_demo_passes_every_gate_up_to_the_sandbox(
     assert services.bundles.get(so_far.refs["bundle"]).contract.model == model  # type: ignore[arg-type]  # a digest as text
 
 
+@pytest.mark.soak
 def test_a_users_own_scikit_learn_estimator_goes_the_same_way(services: Services, months: dict[str, Path]) -> None:
     spec = services.spec("flight-delays")
     own = replace(

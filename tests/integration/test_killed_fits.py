@@ -110,6 +110,7 @@ def test_boosting_goes_on_where_it_was_killed_or_from_the_start_when_its_checkpo
         assert not (tmp_path / out / "checkpoint").exists()
 
 
+@pytest.mark.soak
 def test_a_search_killed_in_a_trial_and_again_in_its_last_fit_goes_on_each_time(tmp_path: Path) -> None:
     work = Work(tmp_path, spec_of(parameters=LONG, search=SEARCH, early_stopping_rounds=None))
     whole = work.here("whole")

@@ -98,6 +98,7 @@ def test_the_products_server_holds_its_service_level_beside_its_champion(tmp_pat
     assert {each.pid for each in psutil.Process().children(recursive=True)} == children
 
 
+@pytest.mark.soak
 def test_a_first_release_is_driven_alone(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     measured = measure_stress(
@@ -136,6 +137,7 @@ def test_failing_requests_are_counted_by_both_generators(tmp_path: Path) -> None
     assert failed == {OPEN_LOOP, LOCUST}
 
 
+@pytest.mark.soak
 def test_an_arm_beyond_its_knee_is_left_in_peace(tmp_path: Path) -> None:
     """A server that takes 20 ms a request in one turn holds fewer than 50 a second."""
     run = drive(tmp_path, duration_s=6.0, target_rps=40.0, delay_ms=20.0, turns=1)
@@ -161,6 +163,7 @@ def test_answers_of_another_bundle_are_errors(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.soak
 def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(tmp_path: Path) -> None:
     run = drive(tmp_path, duration_s=6.0, stall_at_s=2.8, stall_s=1.0)
     late = {

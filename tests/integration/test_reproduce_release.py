@@ -107,6 +107,7 @@ def test_a_fit_that_cannot_be_repeated_blocks_its_release(world: LineWorld) -> N
     assert "random_state" in so_far.reason
 
 
+@pytest.mark.soak
 def test_a_model_that_comes_out_otherwise_is_told_apart_from_a_program_that_changed(world: LineWorld) -> None:
     module = by_the_clock(world, refit="never")
     so_far = packaged(world)

@@ -72,6 +72,7 @@ def test_a_fit_that_draws_without_its_seed_is_stopped_and_told_so(name: str, tmp
     assert f"by up to {measured['refit']['largest']:.3g}" in report.reason
 
 
+@pytest.mark.soak
 def test_a_fit_that_depends_on_the_race_of_its_threads_is_stopped_and_names_the_parameter(tmp_path: Path) -> None:
     report, measured = twice(own("by_the_race", threads=2), tmp_path)
     assert report.verdict is Verdict.FAIL

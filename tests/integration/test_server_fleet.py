@@ -159,6 +159,7 @@ def test_a_killed_worker_costs_only_what_it_was_answering_and_comes_back(tmp_pat
         assert server.process.poll() is None
 
 
+@pytest.mark.soak
 def test_nobody_waits_in_the_queue_of_a_worker_that_keeps_ending(tmp_path: Path) -> None:
     with fleet(tmp_path) as (server, (digest,)):
         for _ in range(5):  # each time it is started again later
@@ -230,6 +231,7 @@ def test_a_worker_that_cannot_serve_what_the_others_do_stays_out_until_it_can(tm
         until(lambda: served(server) == {"1": 1, "2": 1})
 
 
+@pytest.mark.soak
 def test_a_worker_that_restarts_while_routing_changes_joins_with_the_change(tmp_path: Path) -> None:
     with fleet(tmp_path, bundles=6) as (server, digests):
         for sequence, digest in enumerate(digests[1:], start=2):
@@ -264,6 +266,7 @@ def test_a_worker_that_hangs_says_where_and_is_started_again(tmp_path: Path) -> 
         assert any("hang_here" in line.get("trace", "") for line in server.lines)
 
 
+@pytest.mark.soak
 def test_others_take_the_callers_of_a_worker_that_stands_still_until_it_goes_on_or_is_killed(tmp_path: Path) -> None:
     with fleet(tmp_path, "--hang-s", "8") as (server, (digest,)):
         victim = workers(server)[1]
@@ -279,6 +282,7 @@ def test_others_take_the_callers_of_a_worker_that_stands_still_until_it_goes_on_
         until(lambda: served(server) == {"1": 1, "2": 1})
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("_able_to_hang")
 def test_a_worker_that_hangs_without_a_parent_ends_too(tmp_path: Path) -> None:
     with fleet(tmp_path, "--hang-s", "1") as (server, _):
