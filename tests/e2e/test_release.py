@@ -75,6 +75,7 @@ def test_a_wrong_file_in_the_landing_folder_ends_in_a_blocked_run_and_production
     assert (production.failures, set(production.answers)) == ([], {champion})
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("first")
 def test_a_bundle_with_one_flipped_byte_is_refused_by_production_and_the_champion_stays(stack: Stack) -> None:
     champion, seen = stack.state("toy").champion, stack.last_seq("toy")
