@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from lockgate.cli.app import app
+from lockgate.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda page: page.relative_to(ROOT).as_posix())
@@ -18,6 +20,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  #
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+SPEC_EXAMPLES = ROOT / "docs" / "howto" / "set-the-gates.md"
 PICTURE_BYTES = 300_000
 PLACEHOLDERS = {"RELEASE", "MODEL", "FILE", "FILE.parquet", "NAME", "TIME", "..."}
 
@@ -88,6 +91,33 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def yaml_blocks(page: Path) -> list[str]:
+    return [body for language, body in FENCE.findall(page.read_text(encoding="utf-8")) if language == "yaml"]
+
+
+def laid_over(spec: dict[str, object], part: dict[str, object]) -> dict[str, object]:
+    """Return a spec with a part of one in it, section by section."""
+    laid = dict(spec)
+    for key, value in part.items():
+        under = laid.get(key)
+        laid[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return laid
+
+
+@pytest.mark.parametrize("part", yaml_blocks(SPEC_EXAMPLES))
+def test_every_part_of_a_spec_that_is_shown_makes_the_example_a_spec(part: str) -> None:
+    example = yaml_blocks(SPEC_EXAMPLES.with_name("own-model.md"))[0]
+    parse_spec(laid_over(yaml.safe_load(example), yaml.safe_load(part)))
+
+
+def test_what_binds_is_told_of_every_gate() -> None:
+    from lockgate.core.gates.registry import GATES, names
+
+    rows = re.findall(r"^\| (`.*?) \|", SPEC_EXAMPLES.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [gate for row in rows for gate in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(names(GATES))
 
 
 def test_every_picture_is_shown_somewhere_and_small() -> None:

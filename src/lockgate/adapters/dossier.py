@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lockgate.adapters.dossier_plots import (
     reliability_plot,
@@ -22,6 +23,9 @@ from lockgate.core.ids import Digest, Json, ReleaseId, digest_bytes
 from lockgate.core.maturity import Assessment
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import GateReport
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +84,10 @@ def render_dossier(facts: DossierFacts, out: Path) -> Digest:
     return digest_bytes(text.encode())
 
 
-def dossier_html(facts: DossierFacts) -> str:
-    """Return the page."""
+def _template() -> jinja2.Template:
     import jinja2
     from markupsafe import Markup
 
-    from lockgate.adapters.dossier_contents import closing_sections, sections_of
-    from lockgate.adapters.dossier_forest import slice_forest
-    from lockgate.adapters.dossier_view import view_of
     from lockgate.adapters.dossier_words import sentence
 
     environment = jinja2.Environment(
@@ -100,6 +100,17 @@ def dossier_html(facts: DossierFacts) -> str:
     environment.filters["sentence"] = sentence
     # drawn by us from numbers; names of the data in them were escaped by the drawing library
     environment.filters["drawn"] = Markup
+    return environment.get_template("dossier.html.j2")
+
+
+def dossier_html(facts: DossierFacts) -> str:
+    """Return the page."""
+    from markupsafe import Markup
+
+    from lockgate.adapters.dossier_contents import closing_sections, sections_of
+    from lockgate.adapters.dossier_forest import slice_forest
+    from lockgate.adapters.dossier_view import view_of
+
     sections, closing = sections_of(facts), closing_sections(facts)
     view = view_of(facts, (*sections, *closing))
     curves = facts.evaluation.get("curves")
@@ -110,10 +121,8 @@ def dossier_html(facts: DossierFacts) -> str:
         "errors": residual_histogram(curves),
         "slices": slice_forest(view.slices),
     }
-    # drawn by us from numbers; names of the data in them were escaped by the drawing library
-    plots = {name: Markup(svg or "") for name, svg in drawings.items()}  # noqa: S704 - see above
-    page = environment.get_template("dossier.html.j2")
-    return page.render(
+    plots = {name: Markup(svg or "") for name, svg in drawings.items()}  # noqa: S704 - as `drawn`, see `_template`
+    return _template().render(
         facts=facts,
         view=view,
         plots=plots,

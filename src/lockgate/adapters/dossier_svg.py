@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lockgate.core.estimates import number, within
+from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ Size = tuple[float, float]
 
 def points(given: Json) -> tuple[list[float], list[float]]:
     """Read pairs of numbers; what is not a pair of finite numbers is left out."""
-    pairs = given if isinstance(given, Sequence) and not isinstance(given, str) else []
     read = [
         (float(x), float(y))
-        for pair in pairs
+        for pair in items(given)
         if isinstance(pair, Sequence) and len(pair) == 2
         for x, y in [(number(pair[0]), number(pair[1]))]
         if x is not None and y is not None

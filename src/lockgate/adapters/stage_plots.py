@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lockgate.core.estimates import number, within
+from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
 
 if TYPE_CHECKING:
@@ -158,15 +158,15 @@ def _dash(side: str) -> str:
 
 
 def _points(given: Json) -> list[tuple[float, float]]:
-    pairs = given if isinstance(given, Sequence) and not isinstance(given, str) else []
-    read = [(number(each[0]), number(each[1])) for each in pairs if isinstance(each, Sequence) and len(each) == 2]
+    read = [
+        (number(each[0]), number(each[1])) for each in items(given) if isinstance(each, Sequence) and len(each) == 2
+    ]
     return [(x, y) for x, y in read if x is not None and y is not None]
 
 
 def _read(given: Json, *names: str) -> list[tuple[float, ...]]:
     """Return the named numbers of each item; an item that lacks one is left out."""
-    items = given if isinstance(given, Sequence) and not isinstance(given, str) else []
-    read = [tuple(number(within(each, name)) for name in names) for each in items]
+    read = [tuple(number(within(each, name)) for name in names) for each in items(given)]
     return [tuple(value for value in each if value is not None) for each in read if None not in each]
 
 

@@ -61,7 +61,8 @@ def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[
         required: The names of the gates that must have passed.
 
     Raises:
-        NotBlessed: A required gate is missing, reported twice, reported without evidence, or did not pass.
+        NotBlessed: A required gate is missing, reported twice, reported without evidence, or did not pass; or it says
+            that there never was a champion where there is one.
     """
     by_gate: dict[str, GateReport] = {}
     for each in reports:
@@ -77,4 +78,16 @@ def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[
             raise NotBlessed(f"gate {name} did not report; a gate that did not run is not a pass", gate=name)
         if found.verdict is not Verdict.PASS or found.evidence is None:
             raise NotBlessed(f"gate {name} said {found.verdict}: {found.reason}", gate=name, verdict=str(found.verdict))
+        _refuse_denied_champion(found, subjects)
     return Blessing(subjects=subjects, reports={name: digest_of(by_gate[name]) for name in wanted})
+
+
+def _refuse_denied_champion(found: GateReport, subjects: Subjects) -> None:
+    """Refuse a gate that compared with no champion although the release has one."""
+    denied = [check.name for check in found.checks if check.verdict is Verdict.NOT_APPLICABLE]
+    if denied and subjects.champion is not None:
+        raise NotBlessed(
+            f"gate {found.gate} left {denied[0]} out for want of a champion, and {subjects.champion[:12]} is one; "
+            "start a new release",
+            gate=found.gate,
+        )

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lockgate.core.columns import Coded, Column, coded, is_number, missing_values
 from lockgate.core.contract import ColumnType
-from lockgate.core.ids import Json, as_float
+from lockgate.core.estimates import number
+from lockgate.core.ids import Json
 
 MOST_NAMED = 5
 """New categories that are told by name; the rest is counted."""
@@ -120,7 +121,7 @@ def _new_categories(name: str, was: Mapping[str, Json], values: Column) -> list[
 
 
 def _out_of_range(name: str, was: Mapping[str, Json], values: Column) -> list[dict[str, Json]]:
-    low, high = _number(was.get("minimum")), _number(was.get("maximum"))
+    low, high = number(was.get("minimum")), number(was.get("maximum"))
     numbers = _floats(values)
     known = numbers[~np.isnan(numbers)]
     if low is None or high is None or not len(known):
@@ -162,11 +163,3 @@ def _words(value: Json) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(str(each) for each in value)
     return str(value)
-
-
-def _number(value: Json) -> float | None:
-    try:
-        found = as_float(value)
-    except TypeError:
-        return None
-    return found if np.isfinite(found) else None

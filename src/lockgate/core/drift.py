@@ -109,6 +109,9 @@ def quantile_edges(numbers: NDArray[np.float64], bins: int) -> NDArray[np.float6
 
     Args:
         numbers: Shape (n,); NaN is ignored, infinities are values like others.
+
+    >>> quantile_edges(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan]), 2).tolist(), quantile_edges(np.zeros(9), 4).tolist()
+    ([3.0], [0.0])
     """
     known = numbers[~np.isnan(numbers)]
     if not len(known):

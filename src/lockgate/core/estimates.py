@@ -7,7 +7,7 @@ check of None is an ERROR: nothing here raises, and nothing here passes for lack
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lockgate.core.ids import Json
@@ -15,14 +15,22 @@ from lockgate.core.verdict import Check, Direction, Verdict, compare
 
 
 def number(given: Json) -> float | None:
-    """Read a finite number; None for anything else."""
+    """Read a finite number; None for anything else.
+
+    >>> number(2), number("2"), number(True), number(float("inf"))
+    (2.0, None, None, None)
+    """
     if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
         return None
     return float(given)
 
 
 def count(given: Json) -> int | None:
-    """Read a count; None for anything that is not a whole number of at least 0."""
+    """Read a count; None for anything that is not a whole number of at least 0.
+
+    >>> count(3.0), count(2.5), count(-1)
+    (3, None, None)
+    """
     found = number(given)
     return int(found) if found is not None and found >= 0 and found == int(found) else None
 
@@ -30,6 +38,15 @@ def count(given: Json) -> int | None:
 def within(given: Json, name: str) -> Json:
     """Return what stands under a name; None where there is no such name, or nothing has names there."""
     return given.get(name) if isinstance(given, Mapping) else None
+
+
+def items(given: Json) -> Sequence[Json]:
+    """Return the items of a list; none for anything else. Where no list must be an ERROR, ask for the list itself.
+
+    >>> items([1, 2]), items("ab"), items(None)
+    ([1, 2], (), ())
+    """
+    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()
 
 
 def unit_of(given: Json) -> str:

@@ -69,7 +69,11 @@ class Groups:
 
 
 def group_sums(values: Floats, member: Ints, groups: int, block: Ints, blocks: int) -> Floats:
-    """Return the sum of row values by group and block, shape [groups, blocks]; rows of group -1 are in none."""
+    """Return the sum of row values by group and block, shape [groups, blocks]; rows of group -1 are in none.
+
+    >>> group_sums(np.array([1.0, 2.0, 4.0]), np.array([0, 0, -1]), 2, np.array([0, 1, 1]), 2).tolist()
+    [[1.0, 2.0], [0.0, 0.0]]
+    """
     inside = member >= 0
     place = member[inside] * blocks + block[inside]
     return block_sums(values[inside], place, groups * blocks).reshape(groups, blocks)
@@ -106,7 +110,17 @@ def measure_groups(rate: Rate) -> Groups:
 
 
 def group_estimate(rate: Rate, group: int, found: Groups, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the rate of one group with its interval; NaN bounds with fewer than three blocks."""
+    """Return the rate of one group with its interval, over the blocks it has rows in.
+
+    Args:
+        rate: Sums by group and block.
+        group: Which.
+        found: From `measure_groups`; its standard error is the least that the interval is made with.
+        confidence: Two-sided.
+
+    Returns:
+        Bounds of a share lie in 0..1; they are NaN with fewer than three blocks.
+    """
     there = rate.denominator[group] > 0
     count, least = int(there.sum()), float(found.se[group])
     lowest, highest = (0.0, 1.0) if rate.is_share else (-np.inf, np.inf)

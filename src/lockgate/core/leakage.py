@@ -38,6 +38,9 @@ def cells(values: Column, *, bins: int = BINS) -> NDArray[np.int64]:
 
     Returns:
         Shape (n,), from 0.
+
+    >>> cells(np.array([1.0, np.nan, 9.0]), bins=2).tolist(), cells(np.array(["b", None, "a"], object)).tolist()
+    ([2, 0, 3], [2, 0, 1])
     """
     if not isinstance(values, Coded) and is_number(values):
         numbers = values.astype(np.float64)
@@ -187,7 +190,17 @@ def _auc(feature: NDArray[np.int64], inside: NDArray[np.float64]) -> float:
 
 
 def wilson_lower(hits: int, n: int) -> float:
-    """Return the lower bound of a share (Wilson 1927, score interval, 95 % two-sided)."""
+    """Return the lower bound of a share, in 0..1 up to rounding.
+
+    Args:
+        hits: How many of them, 0 to `n`.
+        n: Of how many, at least 1.
+
+    Source: Wilson 1927, the score interval, 95 % two-sided.
+
+    >>> round(wilson_lower(8, 10), 3)  # published for 8 of 10: [0.490, 0.943]
+    0.49
+    """
     share = hits / n
     centre = share + Z**2 / (2 * n)
     width = Z * float(np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)))

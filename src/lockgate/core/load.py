@@ -101,6 +101,9 @@ def intended_starts(windows: Sequence[Window], share: float) -> tuple[tuple[floa
     Args:
         windows: From `plan`.
         share: The generator's part of the offered rate, in 0..1.
+
+    Returns:
+        Seconds from the start of the plan, with the window each belongs to: in the middle of equal steps.
     """
     due = []
     for each in windows:
@@ -174,7 +177,11 @@ def histogram_quantile_low(buckets: Mapping[float, float], q: float) -> float:
 
 
 def histogram_between(before: Mapping[float, float], after: Mapping[float, float]) -> dict[float, float]:
-    """Return the cumulative histogram of what came between two readings of a counter."""
+    """Return the cumulative histogram of what came between two readings of a counter.
+
+    >>> histogram_between({0.1: 2.0, 1.0: 5.0}, {0.1: 3.0, 1.0: 9.0})
+    {0.1: 1.0, 1.0: 4.0}
+    """
     return {edge: after[edge] - before.get(edge, 0.0) for edge in after}
 
 

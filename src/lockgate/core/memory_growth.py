@@ -85,7 +85,11 @@ class _Slope:
 
 
 def thinned(readings: Sequence[Reading], most: int = POINTS) -> list[list[float]]:
-    """Return at most so many readings as [at_s, rss_bytes], evenly spread, both ends included."""
+    """Return at most so many readings as [at_s, rss_bytes], evenly spread, both ends included.
+
+    >>> thinned([Reading(at_s=at, rss_bytes=100.0) for at in range(5)], most=3)
+    [[0, 100.0], [2, 100.0], [4, 100.0]]
+    """
     if len(readings) > most:
         step = (len(readings) - 1) / (most - 1)
         readings = [readings[round(at * step)] for at in range(most)]

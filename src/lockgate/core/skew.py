@@ -31,7 +31,11 @@ def number_matches(logged: Floats, offline: Floats) -> NDArray[np.bool_]:
 
 
 def string_matches(logged: Sequence[str | None], offline: Sequence[str | None]) -> NDArray[np.bool_]:
-    """Tell which strings are the same, shape [n]; None is null, and equals null alone."""
+    """Tell which strings are the same, shape [n]; None is null, and equals null alone.
+
+    >>> string_matches(["a", None, "b"], ["a", None, None]).tolist()
+    [True, True, False]
+    """
     return np.fromiter((one == other for one, other in zip(logged, offline, strict=True)), np.bool_, len(logged))
 
 

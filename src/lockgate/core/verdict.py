@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lockgate.core.ids import Digest, Stage
@@ -120,6 +120,8 @@ def compare(  # noqa: PLR0913 - a check has this many facts; all are keywords
 ) -> Check:
     """Make a check: PASS or FAIL by the threshold, INCONCLUSIVE below `n_min`, ERROR when nothing was measured.
 
+    A number without end, or one that needs rows behind it which nobody counted, may fail and never passes: ERROR.
+
     Args:
         name: See `Check`.
         observed: The measured number; None or NaN is ERROR, never a pass.
@@ -135,6 +137,9 @@ def compare(  # noqa: PLR0913 - a check has this many facts; all are keywords
         verdict, reason = Verdict.INCONCLUSIVE, f"only {n} of the {n_min} needed for {name}: {reason}"
     elif holds(observed, threshold, direction):
         verdict, reason = Verdict.PASS, "within the threshold"
+        if math.isinf(observed) or (n is None and n_min > 0):
+            what = "is no finite number" if math.isinf(observed) else "has no count of what stands behind it"
+            verdict, reason = Verdict.ERROR, f"{name} {what}; measure again"
     return Check(
         name=name,
         observed=observed,
@@ -149,6 +154,45 @@ def compare(  # noqa: PLR0913 - a check has this many facts; all are keywords
         estimate=estimate,
         interval=interval,
     )
+
+
+def not_applicable(  # noqa: PLR0913 - as `compare`
+    name: str,
+    direction: Direction,
+    reason: str,
+    *,
+    threshold: float | None = None,
+    unit: str = "1",
+    required: bool = True,
+) -> Check:
+    """Make the check of a comparison with a champion, when the ledger shows that there never was one.
+
+    Args:
+        name: See `Check`, as the rest.
+        reason: Why there is nothing to compare with.
+    """
+    return Check(
+        name=name,
+        observed=None,
+        threshold=threshold,
+        direction=direction,
+        verdict=Verdict.NOT_APPLICABLE,
+        reason=reason,
+        unit=unit,
+        required=required,
+    )
+
+
+def doubted(check: Check, reason: str | None = None) -> Check:
+    """Return a check that failed as INCONCLUSIVE, for what can show doubt and no fault; any other as it is.
+
+    Args:
+        check: As compared.
+        reason: Said instead of the check's own; None keeps that.
+    """
+    if check.verdict is not Verdict.FAIL:
+        return check
+    return replace(check, verdict=Verdict.INCONCLUSIVE, reason=check.reason if reason is None else reason)
 
 
 _PRECEDENCE = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)

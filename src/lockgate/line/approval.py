@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from lockgate.core.gates.overrides import overrides
+from lockgate.core.gates.registry import GATES
 from lockgate.core.ids import Digest, digest_bytes
 from lockgate.core.progress import Progress
 from lockgate.core.verdict import Verdict
@@ -92,7 +94,7 @@ def _text(line: Line, so_far: Progress, links: Mapping[str, str], expires: str) 
     version = f" · [MLflow version]({links['MLflow version']})" if "MLflow version" in links else ""
     until = datetime.fromisoformat(expires).strftime("%Y-%m-%d %H:%M UTC")
     takes_over = f"{_against(line, so_far)} Decide before **{until}**, then it expires."
-    noted = concerns(reports)
+    noted, moved = concerns(reports), overrides(GATES, line.spec.gates)
     lines = [
         f"## {so_far.release} asks to take over production",
         "",
@@ -101,6 +103,7 @@ def _text(line: Line, so_far: Progress, links: Mapping[str, str], expires: str) 
         line.spec.model.description,
         "",
         *(["Noted, blocks nothing:", "", *(f"- {each}" for each in noted), ""] if noted else ()),
+        *(["Bounds that the spec sets itself:", "", *(f"- {each}" for each in moved), ""] if moved else ()),
         "Gates:",
         "",
         *(f"- {gate_line(report)}" for report in reports),

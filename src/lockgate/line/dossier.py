@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lockgate.core.delivery import delivery
 from lockgate.core.estimates import within
+from lockgate.core.gates.overrides import overrides
 from lockgate.core.gates.registry import GATES, names
 from lockgate.core.ids import Digest, Json
 from lockgate.core.maturity import trend
@@ -28,6 +29,7 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
     rows = record_until(line.ledger.rows(line.model), so_far.release)
     of_release = record_of(line.services, line.model, rows, so_far.release)
     before = [each for each in records(line.services, line.model, rows) if each.release != so_far.release]
+    moved = overrides(GATES, line.spec.gates)
     facts = DossierFacts(
         release=so_far.release,
         spec=line.spec,
@@ -44,6 +46,7 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
         recorded={gate: (row.seq, row.row_hash) for gate, row in of_release.verdicts.items()},
         assessed=trend((*before, of_release)),
         delivered=delivery(of_release.rows),
+        unknown=tuple(f"Whether a gate would pass by its own bound: {each}." for each in moved),
     )
     path = folder / "dossier.html"
     render_dossier(facts, path)

@@ -36,12 +36,12 @@ def past_champions(line: Line, so_far: Progress) -> tuple[PastChampion, ...]:
 
 
 def _open(line: Line, so_far: Progress, bundle: Digest) -> Opened:
-    ask, threshold = answerer(line, bundle)
+    asked = answerer(line, bundle)
     fitted_on = line.services.store.snapshot(_data_of(line, bundle))
     now = line.services.store.snapshot(Digest(so_far.refs["data"]))
     return Opened(
-        ask=ask,
-        threshold=threshold,
+        ask=asked.ask,
+        threshold=asked.threshold,
         known_keys=known_keys(line, bundle),
         age_days=(now.as_of - fitted_on.as_of).total_seconds() / _DAY_S,
     )

@@ -48,7 +48,8 @@ def production_skew(line: Line, so_far: Progress) -> dict[str, Json]:
 
         return score_bundle(line.services.bundles.folder(champion), frame)
 
-    return measure_skew(line.spec, champion, logged_requests(line, _COMPARED), landed, ask)
+    takes = [spec.name for spec in line.services.bundles.get(champion).contract.inputs]
+    return measure_skew(line.spec, champion, logged_requests(line, _COMPARED), landed, ask, takes=takes)
 
 
 def personal_data(line: Line, so_far: Progress, bundle: Digest) -> dict[str, Json]:

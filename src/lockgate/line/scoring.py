@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,7 +42,7 @@ def examine(line: Line, so_far: Progress, holdout_uses: HoldoutUses | None = Non
     simple, simple_facts = _simple(line, train, holdout)
     challenger = NativeScorer.load(folder)
     bundle = champion_of(so_far)
-    champion, ask_champion = (None, None) if bundle is None else _champion(line, bundle, holdout)
+    champion, asked = (None, None) if bundle is None else _champion(line, bundle, holdout)
     scores = Scores(
         challenger=challenger.score(holdout),
         naive=naive_scores(line.spec, train[line.spec.data.label], len(holdout)),
@@ -55,21 +56,13 @@ def examine(line: Line, so_far: Progress, holdout_uses: HoldoutUses | None = Non
         holdout,
         scores,
         ask=challenger.score,
-        ask_champion=ask_champion,
+        ask_champion=None if asked is None else asked.ask,
         part=lambda name, columns: store.part(snapshot, name, columns),
         unlabelled=snapshot.unlabelled.get("holdout", 0),
         holdout_uses=holdout_uses,
         explain=challenger.contributions,
-        explain_champion=_explainer(ask_champion),
+        explain_champion=None if asked is None else asked.explain,
     )
-
-
-def _explainer(ask: Ask | None) -> Explain | None:
-    """Return who explains the answers of whoever is asked; a graph cannot."""
-    from lockgate.adapters.native_scorer import NativeScorer
-
-    scorer = getattr(ask, "__self__", None)
-    return scorer.contributions if isinstance(scorer, NativeScorer) else None
 
 
 def _simple(
@@ -85,18 +78,33 @@ def _simple(
         return None, {"unfitted_because": why.message}
 
 
-def _champion(line: Line, bundle: Digest, holdout: pd.DataFrame) -> tuple[ChampionScores, Ask | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answerer:
+    """Who answers for a bundle.
+
+    Attributes:
+        ask: Answers rows.
+        threshold: The bundle's own; None where it decides without one.
+        explain: Explains those answers; None: it is the graph, which cannot.
+    """
+
+    ask: Ask
+    threshold: float | None
+    explain: Explain | None
+
+
+def _champion(line: Line, bundle: Digest, holdout: pd.DataFrame) -> tuple[ChampionScores, Answerer | None]:
     try:
-        ask, threshold = answerer(line, bundle)
-        known = known_keys(line, bundle)
-        scored = ChampionScores(bundle=bundle, scores=ask(holdout), known_keys=known, threshold=threshold)
+        asked = answerer(line, bundle)
+        known, scores = known_keys(line, bundle), asked.ask(holdout)
+        scored = ChampionScores(bundle=bundle, scores=scores, known_keys=known, threshold=asked.threshold)
     except LockgateError as why:
         return ChampionScores(bundle=bundle, scores=None, known_keys=None, unscored_because=why.message), None
-    return scored, ask
+    return scored, asked
 
 
-def answerer(line: Line, bundle: Digest) -> tuple[Ask, float | None]:
-    """Return who answers for a bundle, and its threshold: its own estimator, or its graph where that is gone.
+def answerer(line: Line, bundle: Digest) -> Answerer:
+    """Return who answers for a bundle: its own estimator, or its graph where that is gone.
 
     Raises:
         LockgateError: The bundle is gone or is not what was signed.
@@ -107,9 +115,10 @@ def answerer(line: Line, bundle: Digest) -> tuple[Ask, float | None]:
     release = release_of_bundle(line, bundle)
     folder = None if release is None else line.services.settings.release(ReleaseId(release)) / "fit"
     if folder is not None and (folder / "model.skops").is_file():
-        return NativeScorer.load(folder).score, verified.contract.threshold
+        native = NativeScorer.load(folder)
+        return Answerer(ask=native.score, threshold=verified.contract.threshold, explain=native.contributions)
     by_graph = cast("Ask", partial(score_bundle, line.services.bundles.folder(bundle)))  # float32; taken as float64
-    return by_graph, verified.contract.threshold
+    return Answerer(ask=by_graph, threshold=verified.contract.threshold, explain=None)
 
 
 def known_keys(line: Line, bundle: Digest) -> pd.DataFrame:

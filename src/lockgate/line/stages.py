@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lockgate.core.blessing import Subjects
 from lockgate.core.contract import ProbeSet
 from lockgate.core.gates.registry import required_for_blessing
 from lockgate.core.ids import Digest, Json, Stage, canonical_json
-from lockgate.core.ledger import Event
+from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.progress import Progress
 from lockgate.core.records import read_record
 from lockgate.line.model_line import Line, Measured, Runner, champion_of
@@ -46,7 +46,7 @@ def ingest(line: Line, so_far: Progress) -> Measured:
     return Measured(so_far=after, measurements=measurements, words=_rows_in_words(snapshot))
 
 
-def _landed_for(line: Line, so_far: Progress) -> tuple[Any, ...]:
+def _landed_for(line: Line, so_far: Progress) -> tuple[LedgerRow, ...]:
     """Return the batch rows between the release before this one and this one."""
     events = (Event.RELEASE_OPENED, Event.BATCH_INGESTED, Event.BATCH_QUARANTINED)
     rows = line.ledger.rows(line.model, events=events)

@@ -136,11 +136,17 @@ def record(  # noqa: PLR0913 - two ports, three bound values and the answer
     """Record the answer, if what was asked is still what would ship.
 
     Raises:
-        ApprovalVoid: The time ran out, the release ended, or the champion, blessing or dossier changed since.
+        ApprovalVoid: The time ran out, the release ended, the champion, blessing or dossier changed since, or the
+            question was answered otherwise before.
     """
     release = blessing.subjects.release
-    if _already(ledger, spec, blessing, dossier):
+    event = Event.APPROVAL_GIVEN if answer.decision == "approve" else Event.APPROVAL_REFUSED
+    before = _already(ledger, spec, blessing, dossier)
+    if before is event:
         return
+    if before is not None:
+        said = "approved" if before is Event.APPROVAL_GIVEN else "rejected"
+        raise ApprovalVoid(f"{release} was {said} before, which stands; start a new release", release=release)
     _refuse_void(ledger, clock, spec, blessing, dossier)
     facts: dict[str, Json] = {
         "approver": answer.approver,
@@ -151,15 +157,16 @@ def record(  # noqa: PLR0913 - two ports, three bound values and the answer
         "dossier": dossier,
         "champion": blessing.subjects.champion,
     }
-    event = Event.APPROVAL_GIVEN if answer.decision == "approve" else Event.APPROVAL_REFUSED
     ledger.append(spec.name, event, facts, release=release, actor=answer.approver)
 
 
-def _already(ledger: Ledger, spec: ReleaseSpec, blessing: Blessing, dossier: Digest) -> bool:
+def _already(ledger: Ledger, spec: ReleaseSpec, blessing: Blessing, dossier: Digest) -> Event | None:
+    """Return how the same question was answered before; None when it was not."""
     answered = ledger.rows(
         spec.name, release=blessing.subjects.release, events=(Event.APPROVAL_GIVEN, Event.APPROVAL_REFUSED)
     )
-    return any(row.payload["blessing"] == blessing.digest and row.payload["dossier"] == dossier for row in answered)
+    same = [r for r in answered if r.payload["blessing"] == blessing.digest and r.payload["dossier"] == dossier]
+    return same[-1].event if same else None
 
 
 def _refuse_void(ledger: Ledger, clock: Clock, spec: ReleaseSpec, blessing: Blessing, dossier: Digest) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.heads import Head
-from lockgate.core.ids import Digest, ModelName, ReleaseId, digest_of, to_json
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, digest_of, to_json
 from lockgate.core.ledger import GENESIS, Event, LedgerRow, hash_row
 from lockgate.core.records import read_record
 from lockgate.core.spec import ReleaseSpec
@@ -23,7 +23,7 @@ from lockgate.core.verdict import GateReport, could_not_measure
 from lockgate.errors import IntegrityError
 from lockgate.stages.audit_release import audit_releases
 from lockgate.stages.findings import Finding, finding_at
-from lockgate.stages.recording import read_evidence, read_report
+from lockgate.stages.recording import read_evidence, read_report, spec_on_record
 
 Verifies = Callable[[bytes, str], bool]
 """Tells whether the ledger's key signed these bytes."""
@@ -36,7 +36,8 @@ class Means:
     Attributes:
         gates: The one list of gates.
         verifies: Checks a head's signature; None: signatures are not checked, which is itself a finding.
-        specs: Specs by digest; for those that are here, the thresholds of a verdict must be the spec's.
+        specs: Specs by digest, for releases whose own spec is not on record: the thresholds of a verdict must be the
+            spec's.
         copies: Heads that were copied elsewhere: the dossier, MLflow's tags.
     """
 
@@ -109,22 +110,40 @@ def _heads(model: ModelName, rows: Sequence[LedgerRow], heads: Sequence[Head], m
 
 
 def _verdicts(rows: Sequence[LedgerRow], means: Means) -> Iterator[Finding]:
-    gates, evidence, spec = {gate.name: gate for gate in means.gates}, {}, dict[str, Digest]()
+    gates, evidence, thresholds = {gate.name: gate for gate in means.gates}, {}, dict[str, Mapping[str, Json]]()
     for row in rows:
         try:
             if row.event is Event.RELEASE_OPENED:
-                spec[str(row.release)] = Digest(str(row.payload.get("spec")))
+                thresholds[str(row.release)] = _thresholds(row, means)
             elif row.event is Event.EVIDENCE:
                 evidence[digest_of(row.payload)] = read_evidence(row)
             elif row.event is Event.VERDICT:
-                resolved = means.specs.get(spec.get(str(row.release), Digest("")))
-                yield from _verdict(row, gates, evidence, resolved)
+                yield from _verdict(row, gates, evidence, thresholds.get(str(row.release), {}))
         except IntegrityError as unreadable:
             yield finding_at(row, "record", unreadable.message)
 
 
+def _thresholds(opened: LedgerRow, means: Means) -> Mapping[str, Json]:
+    """Return the thresholds a release must be judged by, by gate: those on record, or of a file with that digest.
+
+    Raises:
+        IntegrityError: The spec on record is not the one its digest names.
+    """
+    digest, content = spec_on_record(opened)
+    if content is None:
+        spec = means.specs.get(digest)
+        named = {} if spec is None else dict(spec.gates)
+        given = {gate.name: to_json(named.get(gate.name, gate.thresholds())) for gate in means.gates}
+        return {} if spec is None else given
+    gates = content.get("gates") if isinstance(content, Mapping) else None
+    return gates if isinstance(gates, Mapping) else {}
+
+
 def _verdict(
-    row: LedgerRow, gates: Mapping[str, Gate], evidence: Mapping[Digest, Evidence], spec: ReleaseSpec | None
+    row: LedgerRow,
+    gates: Mapping[str, Gate],
+    evidence: Mapping[Digest, Evidence],
+    thresholds: Mapping[str, Json],
 ) -> Iterator[Finding]:
     report = read_report(row)
     gate = gates.get(report.gate)
@@ -132,7 +151,7 @@ def _verdict(
         yield finding_at(row, "verdict", f"gate {report.gate} is not known to this program, so it was not recomputed")
         return
     recorded = row.payload.get("thresholds")
-    if spec is not None and recorded != to_json(spec.gates.get(gate.name, gate.thresholds())):
+    if gate.name in thresholds and recorded != thresholds[gate.name]:
         yield finding_at(row, "thresholds", f"gate {gate.name} was not judged by the thresholds of the release's spec")
     if report.evidence is None:
         again = could_not_measure(report.gate, report.stage, report.reason)

@@ -1,7 +1,9 @@
 """The auditor's second half: each step of a release had, before it, everything that allows it.
 
-BLESSING          the newest report of every gate it names, all PASS on evidence about what it blesses
-APPROVAL_GIVEN    the question it answers: the same blessing, dossier and champion; an unbroken time limit
+BLESSING          the newest report of every gate it names, all PASS on evidence about what it blesses; it names every
+                  gate of stages 1 to 7 that the release's spec had thresholds for
+APPROVAL_GIVEN    the question it answers: the same blessing, dossier and champion; an unbroken time limit; somebody
+                  whom the release's spec lets approve
 promotion intent  a blessing, the staging gate's PASS and an approval, all of the bundle that gets the traffic
 way back          a bundle that was verified there before
 traffic rows      sequences that only grow, each the row of an intent with the same ends
@@ -11,18 +13,28 @@ RELEASE_ENDED     `promoted` only after verified production traffic
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from lockgate.core.blessing import Blessing, bless
-from lockgate.core.ids import Digest, ReleaseId, Stage, digest_of
+from lockgate.core.gates.registry import required_for_blessing
+from lockgate.core.ids import Digest, Json, ReleaseId, Stage, digest_of
 from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.spec import ApprovalMode
 from lockgate.core.traffic import Kind
 from lockgate.core.verdict import Verdict
 from lockgate.errors import IntegrityError, NotBlessed
+from lockgate.stages.approving import POLICY
 from lockgate.stages.findings import Finding, finding_at
-from lockgate.stages.recording import newest_reports, read_blessing, read_evidence, read_report, refuse_other_subjects
+from lockgate.stages.recording import (
+    newest_reports,
+    read_blessing,
+    read_evidence,
+    read_report,
+    refuse_failed_before,
+    refuse_other_subjects,
+)
 
 _PRODUCTION = "production"
 
@@ -79,6 +91,7 @@ def _blessed(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
     try:
         again = bless(blessing.subjects, reports, blessing.reports)
         refuse_other_subjects(before, blessing.subjects, blessing.reports)
+        refuse_failed_before(before, blessing.reports)
     except NotBlessed as refused:
         yield finding_at(row, "blessing", f"the record does not allow it: {refused.message}")
     else:
@@ -86,9 +99,27 @@ def _blessed(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
             yield finding_at(row, "blessing", "it names other reports than those on record before it")
     if blessing.subjects.release != row.release:
         yield finding_at(row, "blessing", f"it is of {blessing.subjects.release}, recorded for {row.release}")
+    opened = seen.of(row.release, Event.RELEASE_OPENED)
+    if opened and opened[0].payload.get("spec") != blessing.subjects.spec:
+        yield finding_at(row, "blessing", "it was blessed by another spec than it was opened with")
     left_out = sorted({each.gate for each in reports if each.stage is not Stage.STAGING} - set(blessing.reports))
     if left_out:
         yield finding_at(row, "blessing", f"gate {left_out[0]} reported and was left out of it")
+    asked = _part(_spec(seen, row.release), "gates")
+    silent = sorted(set(asked) & set(required_for_blessing()) - set(blessing.reports) - set(left_out))
+    if silent:
+        yield finding_at(row, "blessing", f"gate {silent[0]} never reported and was left out of it")
+
+
+def _spec(seen: _Seen, release: ReleaseId | None) -> Json:
+    """Return the spec that a release was opened with; None where it is not on record."""
+    opened = seen.of(release, Event.RELEASE_OPENED)
+    return opened[0].payload.get("resolved_spec") if opened else None
+
+
+def _part(content: Json, name: str) -> Mapping[str, Json]:
+    found = content.get(name) if isinstance(content, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _approved(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
@@ -105,6 +136,29 @@ def _approved(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
             yield finding_at(row, "approval", f"what was approved is another {what} than what was asked")
     if row.at > datetime.fromisoformat(str(question["expires_at"])):
         yield finding_at(row, "approval", f"it came after its time ran out at {question['expires_at']}")
+    yield from _allowed_to(seen, row)
+
+
+def _allowed_to(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
+    """Yield why whoever approved was not to, by the spec that the release was opened with."""
+    rules, who = _part(_spec(seen, row.release), "approval"), str(row.payload.get("approver"))
+    if not rules:
+        return
+    if rules.get("mode") != ApprovalMode.WHEN_ALL_PASS.value and who == POLICY:
+        yield finding_at(row, "approval", "the policy approved, and the spec asks for a person")
+    if who == POLICY:
+        return
+    named, confirmed = _list(rules.get("approvers")), _list(row.payload.get("checklist"))
+    if named and who not in named:
+        yield finding_at(row, "approval", f"{who} approved, and the spec names {', '.join(map(str, named))}")
+    if rules.get("four_eyes") is True and who == seen.of(row.release, Event.RELEASE_OPENED)[0].payload["started_by"]:
+        yield finding_at(row, "approval", f"{who} approved and had started it, and the spec asks for four eyes")
+    if any(item not in confirmed for item in _list(rules.get("checklist"))):
+        yield finding_at(row, "approval", "the checklist of the spec was not confirmed")
+
+
+def _list(given: Json) -> Sequence[Json]:
+    return given if isinstance(given, list | tuple) else ()
 
 
 def _intended(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:

@@ -97,7 +97,9 @@ def _facts(rows: Sequence[LedgerRow], release: ReleaseId, sheet: Sheet) -> _Fact
     outcome = project(rows).outcomes.get(release)
     found: _Facts = {("release", "outcome"): _Fact(None if outcome is None else outcome.value)}
     found.update(_digests(mine))
-    measured = {str(row.payload.get("gate")): row.payload.get("measurements") for row in mine if _measured(row)}
+    measured = {
+        str(row.payload.get("gate")): row.payload.get("measurements") for row in mine if row.event is Event.EVIDENCE
+    }
     found.update(_data(within(measured.get("schema"), "snapshot")))
     found.update(_named("parameters", within(measured.get("training"), "parameters")))
     found.update(_metrics(within(measured.get("quality"), "metrics")))
@@ -105,10 +107,6 @@ def _facts(rows: Sequence[LedgerRow], release: ReleaseId, sheet: Sheet) -> _Fact
     for group, facts in sheet.items():
         found.update({(group, name): _Fact(value) for name, value in facts.items()})
     return found
-
-
-def _measured(row: LedgerRow) -> bool:
-    return row.event is Event.EVIDENCE
 
 
 def _digests(mine: Sequence[LedgerRow]) -> Iterator[tuple[tuple[str, str], _Fact]]:
@@ -155,13 +153,12 @@ def _judged(mine: Sequence[LedgerRow]) -> Iterator[tuple[tuple[str, str], _Fact]
             place = check.name if check.slice == "all" else f"{check.name} ({check.slice})"
             value = check.observed if check.estimate is None else check.estimate
             yield ("checks", f"{report.gate}.{place}"), _Fact(value, check.interval)
-    thresholds = {str(row.payload.get("gate")): row.payload.get("thresholds") for row in mine if row.event is _VERDICT}
+    thresholds = {
+        str(row.payload.get("gate")): row.payload.get("thresholds") for row in mine if row.event is Event.VERDICT
+    }
     for gate, held in thresholds.items():
         for (_, name), fact in _named("", held):
             yield ("spec", f"gates.{gate}.{name}"), fact
-
-
-_VERDICT = Event.VERDICT
 
 
 def _items(given: Json) -> Sequence[tuple[str, Json]]:

@@ -7,6 +7,7 @@ of findings, never what was found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from lockgate.core.spec import ReleaseSpec
 
 MOST_VALUES = 20_000
 """Ours: of each column so many distinct strings are looked at, in about a second; the report says how many."""
-READABLE = (".json", ".md")
+READABLE = (".json", ".md", "MLmodel")
 """Parts of a bundle that people read; the lock names no author, and a graph is numbers."""
 
 
@@ -44,14 +45,15 @@ def measure_privacy(
     personal = set(spec.data.personal)
     hidden = {*spec.serving.log.hashed, *spec.serving.log.omitted}
     owner = spec.model.owner
-    parts = {path.name: path.read_text() for path in sorted(bundle.iterdir()) if path.suffix in READABLE}
+    readable = (path for path in sorted(bundle.iterdir()) if path.suffix in READABLE or path.name in READABLE)
+    parts = {path.name: path.read_text() for path in readable}
     features = {*spec.data.features, *((spec.data.entity,) if spec.data.entity else ())}
     kept = features if spec.serving.log.inputs else set()
     return {
         "data": _columns({name: values for name, values in columns.items() if name not in personal}),
         "log": _log(logged, personal & hidden),
         "probe_requests": _columns(_by_column(probe.row for probe in probes.requests)),
-        "bundle": _parts({name: text.replace(owner, "") if owner else text for name, text in parts.items()}),
+        "bundle": _parts({name: _without(owner, text) for name, text in parts.items()}),
         "declared_and_logged": sorted((personal & kept) - hidden),
         "named_like_personal": sorted(set(named_like_personal({*features, *columns})) - personal),
     }
@@ -94,6 +96,11 @@ def _by_column(rows: Iterable[Mapping[str, object]]) -> dict[str, list[object]]:
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     return columns
+
+
+def _without(owner: str, text: str) -> str:
+    """Return a text without the owner, where it stands alone: an owner "@" must not hide everybody's address."""
+    return re.sub(rf"(?<![\w.@+-]){re.escape(owner)}(?![\w@+-])", "", text) if owner else text
 
 
 def _parts(parts: Mapping[str, str]) -> dict[str, Json]:

@@ -2,8 +2,8 @@
 
     measurements ── EVIDENCE row ── judge ── VERDICT row ── (every gate of stages 1 to 7) ── BLESSING row
 
-A stage that is retried appends again; of a gate's verdicts in one release the newest counts. What was judged is the
-evidence as it can be read back, so that an auditor who judges it again holds the same value.
+A stage that is retried appends again; of a gate's verdicts in one release the newest counts, but a FAIL stands. Judged
+is the evidence as it can be read back, so that an auditor who judges it again holds the same value.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from lockgate.core.blessing import Blessing, Subjects, bless
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
-from lockgate.core.ids import Json, ModelName, ReleaseId, Stage, digest_of, to_json
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, digest_of, to_json
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.records import read_record
-from lockgate.core.verdict import GateReport, could_not_measure
+from lockgate.core.verdict import GateReport, Verdict, could_not_measure
 from lockgate.errors import IntegrityError, LedgerConflict, MeasurementError, NotBlessed, TransientError
 from lockgate.ports import Clock, Ledger
 
@@ -164,7 +164,8 @@ def bless_release(
         required: Names of the gates of stages 1 to 7 (`required_for_blessing()`).
 
     Raises:
-        NotBlessed: A required gate did not pass, or its evidence is of something else than `subjects`.
+        NotBlessed: A required gate did not pass, or failed once before, or its evidence is of something else than
+            `subjects`.
         TransientError: Other writers kept coming first.
     """
     for _ in range(_RACES):
@@ -172,6 +173,7 @@ def bless_release(
         rows = ledger.rows(model, release=subjects.release, events=(Event.EVIDENCE, Event.VERDICT, Event.BLESSING))
         blessing = bless(subjects, newest_reports(rows), required)
         refuse_other_subjects(rows, subjects, required)
+        refuse_failed_before(rows, required)
         if any(digest_of(row.payload) == blessing.digest for row in rows if row.event is Event.BLESSING):
             return blessing
         try:
@@ -198,6 +200,19 @@ def refuse_other_subjects(rows: Iterable[LedgerRow], subjects: Subjects, require
             if report.evidence not in evidence:
                 raise NotBlessed(f"gate {report.gate} judged evidence that is not on record", gate=report.gate)
             _refuse_mismatch(evidence[report.evidence], subjects)
+
+
+def refuse_failed_before(rows: Iterable[LedgerRow], required: Iterable[str]) -> None:
+    """Check that no required gate of a release ever said FAIL: what failed is not measured again until it passes.
+
+    Raises:
+        NotBlessed: One did; a run that died between the verdict and the end of its release was taken up again.
+    """
+    wanted = set(required)
+    for report in map(read_report, _of(rows, Event.VERDICT)):
+        if report.gate in wanted and report.verdict is Verdict.FAIL:
+            said = f"gate {report.gate} said FAIL before it said PASS ({report.reason}); no measurement undoes that"
+            raise NotBlessed(f"{said}: start a new release", gate=report.gate)
 
 
 def _refuse_mismatch(evidence: Evidence, subjects: Subjects) -> None:
@@ -252,6 +267,18 @@ def read_report(row: LedgerRow) -> GateReport:
         IntegrityError: The row holds none.
     """
     return read_record(GateReport, row.payload)
+
+
+def spec_on_record(opened: LedgerRow) -> tuple[Digest, Json]:
+    """Return the digest of the spec a release was opened with, and its content; null where the row holds none.
+
+    Raises:
+        IntegrityError: The content is not the one its digest names.
+    """
+    digest, content = Digest(str(opened.payload.get("spec"))), opened.payload.get("resolved_spec")
+    if content is not None and digest_of(content) != digest:
+        raise IntegrityError(f"row {opened.seq}: the spec on record is not the one its digest names", seq=opened.seq)
+    return digest, content
 
 
 def _checked(value: T, row: LedgerRow) -> T:

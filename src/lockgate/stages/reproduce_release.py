@@ -22,14 +22,14 @@ from typing import Any, Protocol, TypeVar
 from lockgate.core.contract import ModelBundle
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates.registry import GATES
-from lockgate.core.ids import Digest, ReleaseId, digest_bytes, digest_of
+from lockgate.core.ids import Digest, ReleaseId, digest_bytes
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.records import read_record
 from lockgate.core.reproduction import MODEL_PARTS, differing_paths, model_digest
 from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import BadInput, IntegrityError
+from lockgate.errors import BadInput
 from lockgate.ports import BundleStore, DatasetStore, Fit, Snapshot
-from lockgate.stages.recording import read_evidence
+from lockgate.stages.recording import read_evidence, spec_on_record
 from lockgate.stages.reproducing import REUSED, without_search
 from lockgate.stages.then_and_now import Changed, Program, fit_changes, program_changes
 from lockgate.stages.train import Trainer
@@ -210,11 +210,9 @@ def _spec_of(opened: LedgerRow, specs: Mapping[Digest, ReleaseSpec]) -> ReleaseS
     Raises:
         IntegrityError: What is on record is not what its digest says.
     """
-    digest, content = Digest(str(opened.payload["spec"])), opened.payload.get("resolved_spec")
+    digest, content = spec_on_record(opened)
     if content is None:
         return specs.get(digest)
-    if digest_of(content) != digest:
-        raise IntegrityError(f"row {opened.seq}: the spec on record is not the one its digest names", seq=opened.seq)
     spec = read_record(ReleaseSpec, content)
     known = {gate.name: gate.thresholds for gate in GATES}
     gates = {name: read_record(known[name], given) for name, given in spec.gates.items() if name in known}

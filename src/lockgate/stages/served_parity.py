@@ -69,24 +69,13 @@ def measure_served(  # noqa: PLR0913 - what is served, what is asked, and two bo
     asked = [rows[at] for at in kept]
     ours = _array([native[at] for at in kept], contract)
     with sandboxes.open("parity") as server:
-        problem = _load(server, bundle)
+        problem = load(server, bundle)
         if problem is not None:
             none = max(len(asked), 1)  # a bundle that is not served answers nothing, however few rows there are
             failed = compare_answers(contract.task, ours, ours[:0], threshold=None, size=size, bound=bound)
             return Served(facts={**facts, **failed, "rows": none, "not_finite": none, "problem": problem})
         ways, problems = _ask_all(_ways(server, bundle), asked, contract)
-    compared = {
-        way: compare_answers(
-            contract.task,
-            ours[: len(each)],
-            each,
-            threshold=contract.threshold,
-            costs=contract.costs,
-            size=size,
-            bound=bound,
-        )
-        for way, each in ways.items()
-    }
+    compared = {way: _compared(contract, ours, each, size, bound) for way, each in ways.items()}
     facts |= joined(contract.task, list(compared.values()))
     shown = ("rows", "max_difference")
     facts["ways"] = {way: {name: each[name] for name in shown} for way, each in compared.items()}
@@ -96,6 +85,21 @@ def measure_served(  # noqa: PLR0913 - what is served, what is asked, and two bo
         return Served(facts=facts)
     at = int(str(worst))
     return Served(facts=facts, worst=kept[at], answer=tuple(float(each) for each in np.ravel(ways["single"][at])))
+
+
+def _compared(
+    contract: ModelContract, ours: NDArray[Any], served: NDArray[Any], size: float, bound: float
+) -> dict[str, Json]:
+    """Compare the answers of one way to ask with ours to as many rows, the first ones."""
+    return compare_answers(
+        contract.task,
+        ours[: len(served)],
+        served,
+        threshold=contract.threshold,
+        costs=contract.costs,
+        size=size,
+        bound=bound,
+    )
 
 
 def permitted(contract: ModelContract, row: Row) -> bool:
@@ -135,10 +139,6 @@ def answer_row(server: SandboxServer, bundle: ModelBundle, row: Row) -> tuple[fl
 
 def load(server: SandboxServer, bundle: ModelBundle) -> str | None:
     """Have a server serve a bundle; return why it does not, None when it does."""
-    return _load(server, bundle)
-
-
-def _load(server: SandboxServer, bundle: ModelBundle) -> str | None:
     try:
         answer = server.route(bundle.contract.model, bundle.digest)
     except TransientError as silent:

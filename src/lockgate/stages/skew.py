@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.drift import drift, reference_profile
@@ -32,12 +33,14 @@ MIN_DRIFT_ROWS = 200
 """Ours: below it the population stability index of equal columns is above 0.1 by chance alone."""
 
 
-def measure_skew(
+def measure_skew(  # noqa: PLR0913 - what was asked, of whom, and what it is held against; the last is a keyword
     spec: ReleaseSpec,
     champion: Digest | None,
     logged: Sequence[LoggedRequest] | None,
     landed: pd.DataFrame,
     ask: Callable[[pd.DataFrame], Any],
+    *,
+    takes: Sequence[str] = (),
 ) -> dict[str, Json]:
     """Compare logged requests with landed rows, and their answers with the champion's.
 
@@ -47,6 +50,7 @@ def measure_skew(
         logged: Requests that production answered; None: its log could not be read.
         landed: Rows as training reads them, with key and features.
         ask: The champion's own graph.
+        takes: The columns that the champion takes: one that its requests leave out is a value that is not the same.
 
     Returns:
         See the module's docstring; no row and no key is in it.
@@ -59,7 +63,7 @@ def measure_skew(
         "champion": champion,
         "requests": len(logged),
         "rows": len(rows),
-        "features": _features(spec, rows, frame, landed),
+        "features": _features(spec, champion, rows, frame, landed, takes),
         "answers": _answers(spec, champion, rows, frame, ask),
         "drift": _drift(spec, frame, landed),
     }
@@ -81,8 +85,13 @@ def _as_number(value: Json) -> float:
     return float(value) if isinstance(value, int | float) else np.nan
 
 
-def _features(
-    spec: ReleaseSpec, rows: Sequence[tuple[LoggedRequest, int]], frame: pd.DataFrame, landed: pd.DataFrame
+def _features(  # noqa: PLR0913, PLR0917 - what was asked, of whom, and what it is held against
+    spec: ReleaseSpec,
+    champion: Digest,
+    rows: Sequence[tuple[LoggedRequest, int]],
+    frame: pd.DataFrame,
+    landed: pd.DataFrame,
+    takes: Sequence[str],
 ) -> dict[str, Json]:
     named = [_named(request) if len(request.rows) == 1 else () for request, _ in rows]
     wanted = {name for names in named for name in names}
@@ -95,7 +104,7 @@ def _features(
     ours = frame.iloc[[at for at, _ in pairs]]
     theirs = landed.iloc[[at for _, at in pairs]]
     # a feature that the champion does not have yet was asked of nobody: it cannot have been filled otherwise
-    asked = {name for request, at in rows for name in request.rows[at]}
+    asked = {name for request, at in rows for name in request.rows[at]} | set(takes)
     matches = {
         name: number_matches(ours[name].to_numpy(), theirs[name].to_numpy(np.float64, na_value=np.nan))
         for name in spec.data.numeric
@@ -103,7 +112,14 @@ def _features(
     }
     for name in (each for each in spec.data.categorical if each in asked):
         matches[name] = string_matches(_texts(ours[name]), _texts(theirs[name]))
-    return feature_skew(matches)
+    joined = [rows[at] for at, _ in pairs]
+    return feature_skew({name: same | _not_taken(name, champion, joined) for name, same in matches.items()})
+
+
+def _not_taken(name: str, champion: Digest, rows: Sequence[tuple[LoggedRequest, int]]) -> NDArray[np.bool_]:
+    """Tell which rows were asked of a predecessor that may not take a column, and lack it, shape [n]."""
+    lack = (request.digest != champion and name not in request.rows[at] for request, at in rows)
+    return np.fromiter(lack, np.bool_, len(rows))
 
 
 def _named(request: LoggedRequest) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ SELF = {"estimate": 1.05, "low": 0.8, "high": 1.25, "se": 0.1}
 STRESS: dict[str, Any] = {
     "generator": {"asked": 72, "p95_ms": 3.0, "late_p95_ms": 1.0, "achieved_fraction": 1.0},
     "challenger": copy.deepcopy(ARM),
+    "died": {},
     "champion": copy.deepcopy(ARM),
     "ratio": {"p50": RATIO, "p95": RATIO},
     "self_ratio": {"arm": "champion", "p50": SELF, "p95": SELF},
@@ -63,6 +64,7 @@ STAGING: dict[str, Any] = {
     "readback": {"asked": 5, "other_digests": 0, "sequence": 7},
     "smoke": {"asked": 7, "failed": 0, "failed_names": []},
     "golden": GOLDEN,
+    "edge": {"asked": 24, "bad": 0, "bad_names": []},
     "malformed": MALFORMED,
     "answers": ANSWERS,
     "replay": {"asked": 400, "agreement_fraction": 0.97},

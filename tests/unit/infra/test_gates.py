@@ -311,3 +311,11 @@ def test_disagreement_with_the_champion_is_shown_and_binds_only_where_the_spec_s
 
 def test_a_bound_replay_without_a_champion_is_not_applicable() -> None:
     assert judged(staging.GATE, changed(STAGING, "champion", None), agreement_fraction=0.9).verdict is Verdict.PASS
+
+
+def test_a_server_that_dies_beyond_the_target_rate_is_stopped_though_no_request_below_it_failed() -> None:
+    assert judged(stress.GATE, changed(STRESS, "died", {"champion": -9})).verdict is Verdict.PASS
+    report = judged(stress.GATE, changed(STRESS, "died", {"challenger": -9}))
+    assert report.verdict is Verdict.FAIL
+    assert "code -9" in report.reason
+    assert judged(stress.GATE, changed(STRESS, "died", ...)).verdict is Verdict.ERROR

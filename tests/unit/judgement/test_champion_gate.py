@@ -220,3 +220,32 @@ def test_an_undefined_gain_is_an_error() -> None:
     found = gained(0.02, 0.01, 0.03)
     found["metrics"] = {"log_loss": {**found["metrics"]["log_loss"], "gain": {"estimate": "NaN"}}}
     assert judged_on("champion", found).verdict is Verdict.ERROR
+
+
+def test_a_margin_that_hardly_any_challenger_could_miss_is_told_of() -> None:
+    frame, good = binary()
+    spec = spec_of()
+    found = measured_for("champion", spec, frame, scores_of(spec, frame, good, good))
+    for margin, said in ((0.001, Verdict.PASS), (1e9, Verdict.FAIL)):
+        check = check_of(judged_on("champion", found, margin=margin), "margin_of_own_value")
+        assert (check.required, check.verdict) == (False, said)
+
+
+@pytest.mark.parametrize("kind", list(TaskKind))
+@pytest.mark.parametrize(("every", "verdict"), [(20, Verdict.PASS), (2, Verdict.INCONCLUSIVE)])
+def test_a_champion_that_answers_too_few_rows_is_no_measure_for_the_others(
+    kind: TaskKind, every: int, verdict: Verdict
+) -> None:
+    frame, good = SCENES[kind]()
+    theirs = good.copy()
+    theirs[::every] = np.nan
+    report = judged(spec_of(kind), frame, scores_of(spec_of(kind), frame, good, theirs), "champion")
+    check = check_of(report, "invalid_champion_answers")
+    assert report.verdict is verdict
+    assert (check.required, check.verdict) == ((False, Verdict.FAIL) if every == 20 else (True, verdict))
+
+
+def test_a_comparison_that_does_not_say_how_many_answers_were_no_number_is_an_error() -> None:
+    frame, good = binary()
+    found = dict(measured_for("champion", spec_of(), frame, scores_of(spec_of(), frame, good, good)))
+    assert judged_on("champion", {**found, "invalid_champion_answers": None}).verdict is Verdict.ERROR

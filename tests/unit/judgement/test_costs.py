@@ -77,7 +77,7 @@ def test_a_whole_matrix_is_taken_and_right_decisions_cost_nothing() -> None:
         (DEAR_MISS | {"a": {"b": 1.0, "c": 1.0, "d": 1.0}}, "costs.matrix.a must price each decision"),
         (DEAR_MISS | {"a": {"a": 2.0, "b": 1.0, "c": 3.0}}, "must cost less than any other"),
         (DEAR_MISS | {"a": {"b": -1.0, "c": 1.0}}, "greater than or equal to 0"),
-        (DEAR_MISS | {"a": {"b": float("inf"), "c": 1.0}}, "costs.matrix.a: a cost must be finite"),
+        (DEAR_MISS | {"a": {"b": float("inf"), "c": 1.0}}, "costs.matrix.a.b: must be a finite number"),
     ],
 )
 def test_a_wrong_matrix_is_refused_with_its_place(matrix: object, said: str) -> None:

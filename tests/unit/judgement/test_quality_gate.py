@@ -176,3 +176,14 @@ def test_intervals_of_a_lower_confidence_than_asked_do_not_pass() -> None:
 def test_equal_inputs_give_equal_measurements_and_verdicts() -> None:
     assert digest_of(measured()) == digest_of(measured())
     assert digest_of(judged_on("quality", measured())) == digest_of(judged_on("quality", measured()))
+
+
+def test_a_holdout_most_of_which_has_no_label_is_no_pass() -> None:
+    frame, good = binary()
+    found: dict[str, Any] = dict(measured_for("quality", spec_of(), frame, scores_of(spec_of(), frame, good)))
+    assert judged_on("quality", found).verdict is Verdict.PASS
+    asked = int(found["asked"])
+    report = judged_on("quality", {**found, "asked": 4 * asked, "unlabelled": 3 * asked})
+    assert check_of(report, "unlabelled_fraction").verdict is report.verdict is Verdict.FAIL
+    for missing in ("asked", "unlabelled"):
+        assert judged_on("quality", {**found, missing: None}).verdict is Verdict.ERROR

@@ -276,3 +276,25 @@ def test_the_share_of_no_hits_is_bounded_by_the_exact_binomial() -> None:
 def test_no_answer_has_moved_by_no_number() -> None:
     moved = answer_change(TaskKind.BINARY, np.array([0.5]), np.array([np.nan]), 1.0)
     assert np.isnan(moved).all()
+
+
+def test_a_change_that_is_not_said_to_be_optional_binds() -> None:
+    found = measure_robustness(examined(spec_of(), holdout(), answering(TaskKind.BINARY)))
+    plain: Any = to_json(found)
+    unsaid = [{name: each[name] for name in each if name != "expected"} for each in plain["perturbations"]]
+    told = robustness.judge(evidence_of("robustness", plain), robustness.Thresholds())
+    unsure = robustness.judge(evidence_of("robustness", {**plain, "perturbations": unsaid}), robustness.Thresholds())
+    names = [{check.name for check in report.checks if check.required} for report in (told, unsure)]
+    assert names[0] <= names[1]
+
+
+def test_a_champion_that_answers_no_changed_row_is_told_of() -> None:
+    def only_whole_rows(frame: pd.DataFrame) -> np.ndarray:
+        usual = frame["city"].isin(["oslo", "rome", "lima"]) & frame["x"].notna() & (frame["z"] != 0)
+        return np.where(usual & ~frame["z"].isna().all(), signal(frame), np.nan)
+
+    model = answering(TaskKind.BINARY)
+    report = judged(spec_of(), holdout(), model, answering(TaskKind.BINARY, only_whole_rows))
+    check = check_of(report, "extra_loss_unseen_category")
+    assert (check.required, check.verdict) == (False, Verdict.INCONCLUSIVE)
+    assert "nothing is there to compare with" in check.reason

@@ -139,3 +139,14 @@ def test_an_answer_that_does_not_count_says_why(changes: dict[str, Any], answer:
 
 def test_a_rejection_needs_no_checklist() -> None:
     refuse_answer(question(), replace(YES, decision="reject", checklist=()))
+
+
+@pytest.mark.parametrize("first", ["approve", "reject"])
+def test_an_answer_on_record_is_not_turned_into_the_other_by_asking_again(first: str) -> None:
+    ledger, clock, _ = asked()
+    answers = {"approve": YES, "reject": replace(YES, decision="reject", reason="the slices look wrong")}
+    second = answers[{"approve": "reject", "reject": "approve"}[first]]
+    decide(ledger, clock, SPEC, blessing(), question().so_far, dossier=DOSSIER, answer=answers[first])
+    so_far = decide(ledger, clock, SPEC, blessing(), question().so_far, dossier=DOSSIER, answer=second)
+    assert so_far.ended is not None
+    assert len(ledger.rows(TOY, events=(Event.APPROVAL_GIVEN, Event.APPROVAL_REFUSED))) == 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockgate.adapters.dossier_blocks import Section, Table, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell, share_cell
 from lockgate.adapters.dossier_charts import MOST_LINES, Words, bars
-from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.adapters.dossier_words import number_text
+from lockgate.core.estimates import count, items, number, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "contributions", "What drives the answers"
@@ -26,7 +27,7 @@ _NAMED = 6
 
 def contributions(section: Json) -> Section:
     """Return the section of `stages.contributions`'s measurements."""
-    features = [each for each in _list(within(section, "features")) if number(within(each, "share")) is not None]
+    features = [each for each in items(within(section, "features")) if number(within(each, "share")) is not None]
     if not features:
         return not_measured(ID, TITLE, "what each feature does to the answers was not measured.")
     drawn = bars(
@@ -53,14 +54,11 @@ def _lead(section: Json, features: Sequence[Json]) -> list[str]:
         moved = sorted(features, key=lambda each: -abs(number(within(each, "change")) or 0.0))[:2]
         named = ", ".join(f"{within(each, 'feature')} ({number(within(each, 'change')) or 0:+.1%})" for each in moved)
         lead.append(f"{shift:.0%} of the weight moved to other features since the champion; most: {named}.")
-    idle = [str(each) for each in _list(within(within(section, "earn_nothing"), "features"))]
+    idle = [str(each) for each in items(within(within(section, "earn_nothing"), "features"))]
     if idle:
         named = ", ".join(idle[:_NAMED]) + (f" and {len(idle) - _NAMED} more" if len(idle) > _NAMED else "")
-        told = read_estimate(within(within(section, "earn_nothing"), "together"))
-        together = ""
-        if told is not None:
-            cost = f"{number_text(told['estimate'])} {interval_text(told['low'], told['high'])}"
-            together = f" Shuffled all at once they cost {cost} of the loss."
+        cost = estimate_cell(within(within(section, "earn_nothing"), "together"))
+        together = f" Shuffled all at once they cost {cost} of the loss." if cost else ""
         lead.append(f"Earn nothing that can be seen here: {named}.{together}")
     return lead
 
@@ -70,12 +68,12 @@ def _features(features: Sequence[Json]) -> tuple[Table, ...]:
     rows = [
         (
             str(within(each, "feature")),
-            _share(within(each, "share")),
-            _share(within(each, "champion_share")),
-            _change(within(each, "change")),
-            _told(within(each, "worth")),
-            _share(within(each, "null_fraction")),
-            _count(within(each, "distinct")),
+            share_cell(within(each, "share")),
+            share_cell(within(each, "champion_share")),
+            share_cell(within(each, "change"), signed=True),
+            estimate_cell(within(each, "worth")),
+            share_cell(within(each, "null_fraction")),
+            count_cell(within(each, "distinct")),
         )
         for each in features[:MOST_LINES]
     ]
@@ -84,34 +82,10 @@ def _features(features: Sequence[Json]) -> tuple[Table, ...]:
 
 def _slices(section: Json) -> tuple[Table, ...]:
     rows = []
-    for each in _list(within(section, "slices")):
+    for each in items(within(section, "slices")):
         used = [
             f"{within(one, 'feature')} ({number_text(number(within(one, 'times_overall')))} times)"
-            for one in _list(within(each, "features"))
+            for one in items(within(each, "features"))
         ]
-        rows.append((str(within(each, "slice")), _count(within(each, "n")), ", ".join(used)))
+        rows.append((str(within(each, "slice")), count_cell(within(each, "n")), ", ".join(used)))
     return table("Where other features drive the answers", ("slice", "n", "used more or less there"), rows, words=(2,))
-
-
-def _share(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else f"{found:.1%}"
-
-
-def _change(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else f"{found:+.1%}"
-
-
-def _count(given: Json) -> str:
-    found = count(given)
-    return "" if found is None else f"{found:,}"
-
-
-def _told(given: Json) -> str:
-    found = read_estimate(given)
-    return "" if found is None else f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lockgate.adapters.dossier_blocks import Section, Table, figure, not_measured, table
+from lockgate.adapters.dossier_cells import estimate_cell, number_cell, share_cell
 from lockgate.adapters.dossier_charts import MOST_LINES, Words, bars
-from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.adapters.dossier_words import number_text
+from lockgate.core.estimates import count, items, number, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "drift", "Drift of the newest rows"
@@ -63,14 +64,12 @@ def _features(measured: Json) -> list[tuple[str, float, Json]]:
 
 def _joint(domain: Json) -> list[str]:
     """Return how well rows of now can be told from the reference's, in words."""
-    found = read_estimate(within(domain, "auc"))
-    if found is None:
+    if read_estimate(within(domain, "auc")) is None:
         why = within(domain, "not_measured")
         return [f"All features together: not measured, {why}."] if isinstance(why, str) else []
-    by = within(domain, "by")
-    named = [str(within(each, "feature")) for each in by][:3] if isinstance(by, list | tuple) else []
+    named = [str(within(each, "feature")) for each in items(within(domain, "by"))][:3]
     away = f"; it goes by {', '.join(named)}" if named else ""
-    auc = f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
+    auc = estimate_cell(within(domain, "auc"))
     return [f"All features together: a classifier tells new rows from the champion's with AUC {auc} (0.5: not){away}."]
 
 
@@ -78,17 +77,12 @@ def _table(features: list[tuple[str, float, Json]]) -> tuple[Table, ...]:
     columns = ("feature", "PSI", "chance stays below", "mean moved, sd", "Cramér's V", "q", "missing")
     names = ("noise_floor", "shift_sd", "cramers_v", "q_value")
     rows = [
-        (name, number_text(index), *(_text(within(facts, each)) for each in names), _share(within(facts, "missing")))
+        (
+            name,
+            number_text(index),
+            *(number_cell(within(facts, each)) for each in names),
+            share_cell(within(facts, "missing")),
+        )
         for name, index, facts in features[:MOST_LINES]
     ]
     return table("Each feature, the farthest first", columns, rows)
-
-
-def _text(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else number_text(found)
-
-
-def _share(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else f"{found:.1%}"

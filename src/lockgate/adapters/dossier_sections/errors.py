@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockgate.adapters.dossier_blocks import Block, Figure, Section, Table, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell, number_cell, share_cell
 from lockgate.adapters.dossier_charts import Series, Words, curves
 from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.core.estimates import count, items, number, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "errors", "Where the errors lie"
@@ -25,8 +26,8 @@ _TIME = Words(
 
 def errors(section: Json) -> Section:
     """Return the section of `stages.error_analysis`'s measurements."""
-    bins = [each for each in _list(within(section, "bins")) if number(within(each, "loss_fraction")) is not None]
-    shared = _list(within(within(section, "worst"), "shared"))
+    bins = [each for each in items(within(section, "bins")) if number(within(each, "loss_fraction")) is not None]
+    shared = items(within(within(section, "worst"), "shared"))
     drawn = _time(within(section, "time"))
     if not bins and not shared and not drawn:
         return not_measured(ID, TITLE, "where the errors concentrate was not looked at.")
@@ -61,11 +62,11 @@ def _bins(bins: Sequence[Json]) -> tuple[Table, ...]:
         (
             str(within(each, "feature")),
             str(within(each, "bin")),
-            _count(within(each, "n")),
-            _share(within(each, "rows_fraction")),
-            _share(within(each, "loss_fraction")),
-            _told(within(each, "excess")),
-            _text(within(each, "q_value")),
+            count_cell(within(each, "n")),
+            share_cell(within(each, "rows_fraction")),
+            share_cell(within(each, "loss_fraction")),
+            estimate_cell(within(each, "excess")),
+            number_cell(within(each, "q_value")),
         )
         for each in bins[:_SHOWN]
     ]
@@ -77,9 +78,9 @@ def _worst(shared: Sequence[Json]) -> tuple[Table, ...]:
         (
             str(within(each, "feature")),
             str(within(each, "bin")),
-            _share(within(each, "worst_fraction")),
-            _share(within(each, "overall_fraction")),
-            _text(within(each, "lift")),
+            share_cell(within(each, "worst_fraction")),
+            share_cell(within(each, "overall_fraction")),
+            number_cell(within(each, "lift")),
         )
         for each in shared[:_SHOWN]
     ]
@@ -91,43 +92,19 @@ def _confusion(confusion: Json) -> tuple[Table, ...]:
     rows = [
         (
             str(within(each, "class")),
-            _count(within(each, "n")),
-            _count(within(each, "decided")),
-            _share(within(each, "recall")),
-            _share(within(each, "precision")),
+            count_cell(within(each, "n")),
+            count_cell(within(each, "decided")),
+            share_cell(within(each, "recall")),
+            share_cell(within(each, "precision")),
         )
-        for each in _list(within(confusion, "by_class"))
+        for each in items(within(confusion, "by_class"))
     ]
     return table("Decisions by class", ("class", "rows", "decided so", "recall", "precision"), rows)
 
 
 def _time(time: Json) -> tuple[Figure, ...]:
-    read = [number(within(each, "residual")) for each in _list(within(time, "blocks"))]
+    read = [number(within(each, "residual")) for each in items(within(time, "blocks"))]
     points = [(float(at), value) for at, value in enumerate(read) if value is not None]
     if len(points) < 2:
         return ()
     return figure("Errors along time", curves(_TIME, [Series(name="errors", points=points)]), "Around zero is best.")
-
-
-def _told(given: Json) -> str:
-    found = read_estimate(given)
-    return "" if found is None else f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
-
-
-def _text(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else number_text(found)
-
-
-def _share(given: Json) -> str:
-    found = number(given)
-    return "" if found is None else f"{found:.1%}"
-
-
-def _count(given: Json) -> str:
-    found = count(given)
-    return "" if found is None else f"{found:,}"
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from lockgate.adapters.dossier_blocks import Figure, Section, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell, number_cell
 from lockgate.adapters.dossier_charts import Line, Words, forest
-from lockgate.adapters.dossier_words import interval_text, metric_name, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.adapters.dossier_words import metric_name
+from lockgate.core.estimates import count, items, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "fairness", "Groups of people"
@@ -16,9 +17,9 @@ _MOST_GAPS = 12
 
 def fairness(measured: Json) -> Section:
     """Return the section of the fairness gate's measurements."""
-    columns = [each for each in _list(within(measured, "columns")) if isinstance(within(each, "column"), str)]
+    columns = [each for each in items(within(measured, "columns")) if isinstance(within(each, "column"), str)]
     if not columns:
-        declared = _list(within(measured, "declared"))
+        declared = items(within(measured, "declared"))
         why = "the spec names no sensitive column (sensitive)." if not declared else "no rate by group can be read."
         return not_measured(ID, TITLE, why)
     n, blocks = count(within(measured, "n")), count(within(measured, "blocks"))
@@ -45,21 +46,15 @@ def _gaps(column: Json) -> list[tuple[str, ...]]:
 
 
 def _gap(column: str, name: str, gap: Json) -> tuple[str, ...]:
-    found = read_estimate(within(gap, "difference"))
-    told = "not enough groups"
-    if found is not None:
-        told = f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
-    ratio, least = number(within(within(gap, "ratio"), "estimate")), number(within(gap, "detectable"))
-    n = count(within(gap, "n"))
     return (
         column,
         metric_name(name),
         _group(within(gap, "lowest")),
         _group(within(gap, "highest")),
-        told,
-        "" if ratio is None else number_text(ratio),
-        "" if least is None else number_text(least),
-        "" if n is None else f"{n:,}",
+        estimate_cell(within(gap, "difference")) or "not enough groups",
+        number_cell(within(within(gap, "ratio"), "estimate")),
+        number_cell(within(gap, "detectable")),
+        count_cell(within(gap, "n")),
     )
 
 
@@ -70,7 +65,7 @@ def _group(given: Json) -> str:
 def _excess(at: int, column: Json) -> tuple[Figure, ...]:
     """Draw by how much each group's loss exceeds what it is compared with."""
     lines = []
-    for each in _list(within(column, "groups")):
+    for each in items(within(column, "groups")):
         found = read_estimate(within(each, "excess"))
         if found is not None:
             name = f"{within(each, 'group')}  (n {count(within(each, 'n')) or 0:,})"
@@ -85,7 +80,3 @@ def _excess(at: int, column: Json) -> tuple[Figure, ...]:
     )
     note = "Red: the whole interval lies above zero, which is not yet beyond the gate's bound."
     return figure(f"Excess loss by {within(column, 'column')}", forest(words, ranked), note)
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()

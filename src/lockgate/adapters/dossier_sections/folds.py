@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lockgate.adapters.dossier_blocks import Section, not_measured, table
 from lockgate.adapters.dossier_words import interval_text, metric_name, number_text
-from lockgate.core.estimates import count, number, within
+from lockgate.core.estimates import count, items, number, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "folds", "Fitted on other rows"
@@ -14,9 +12,7 @@ ID, TITLE = "folds", "Fitted on other rows"
 
 def folds(section: Json) -> Section:
     """Return the section of `stages.folds`'s measurements."""
-    given = within(section, "folds")
-    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else ()
-    fitted = [each for each in listed if number(within(each, "loss")) is not None]
+    fitted = [each for each in items(within(section, "folds")) if number(within(each, "loss")) is not None]
     if not fitted:
         reason = within(section, "reason")
         none = "no folds are asked for (evaluation.folds), so how much the result hangs on the split is not known."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from lockgate.adapters.dossier_blocks import Section, Table, figure, not_measured, table
 from lockgate.adapters.dossier_charts import Series, Words, curves
 from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.core.estimates import count, items, number, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "load", "Under load"
@@ -88,8 +88,7 @@ def _steps(stress: Json, arm: str) -> list[tuple[float, float]]:
     steps = within(within(stress, "curve"), arm)
     if steps is None and arm == "challenger":
         steps = within(within(stress, "knee"), "steps")
-    listed = steps if isinstance(steps, Sequence) and not isinstance(steps, str) else ()
-    read = [(number(within(each, "offered_rps")), number(within(each, "p95_ms"))) for each in listed]
+    read = [(number(within(each, "offered_rps")), number(within(each, "p95_ms"))) for each in items(steps)]
     return sorted((x, y) for x, y in read if x is not None and y is not None)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lockgate.adapters.dossier_blocks import Block, Section, figure, not_measured, table
 from lockgate.adapters.dossier_charts import Words, bars
-from lockgate.core.estimates import count, number, within
+from lockgate.core.estimates import count, items, number, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "replay", "Replayed production requests"
@@ -47,11 +45,9 @@ def replay(staging: Json) -> Section:
 
 
 def _slices(told: Json) -> list[tuple[str, float, int]]:
-    listed = within(told, "slices")
-    found = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
     read = [
         (str(within(each, "slice")), number(within(each, "agreement_fraction")), count(within(each, "n")))
-        for each in found
+        for each in items(within(told, "slices"))
     ]
     kept = [(name, share, n) for name, share, n in read if share is not None and n is not None]
     return sorted(kept, key=lambda each: (each[1], each[0]))

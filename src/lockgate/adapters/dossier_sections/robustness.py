@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from lockgate.adapters.dossier_blocks import Section, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell, number_cell, share_cell
 from lockgate.adapters.dossier_charts import MOST_LINES, Line, Words, forest
-from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.adapters.dossier_words import number_text
+from lockgate.core.estimates import count, items, number, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "robustness", "When inputs go bad"
@@ -24,7 +25,7 @@ _KINDS = {"null": "missing", "tenth_null": "a tenth of all cells missing"}
 
 def robustness(measured: Json) -> Section:
     """Return the section of the robustness gate's measurements."""
-    changed = [each for each in _list(within(measured, "perturbations")) if isinstance(each, Mapping)]
+    changed = [each for each in items(within(measured, "perturbations")) if isinstance(each, Mapping)]
     if not changed:
         return not_measured(ID, TITLE, "the model was not asked about missing, unseen, noisy or extreme inputs.")
     ranked = sorted(changed, key=lambda each: -(_value(each, "loss_ratio") or 0.0))
@@ -44,7 +45,7 @@ def robustness(measured: Json) -> Section:
     lines = [line for line in map(_line, ranked) if line is not None]
     drawn = forest(_WORDS, lines, origin=1.0)
     columns = ("change", "n", "loss ratio [95 %]", "decisions turned", "largest change")
-    expected = [_expected(each) for each in _list(within(measured, "expectations"))]
+    expected = [_expected(each) for each in items(within(measured, "expectations"))]
     asked = ("expectation", "column", "n", "violations [95 %]", "largest")
     return Section(
         id=ID,
@@ -77,32 +78,20 @@ def _line(change: Json) -> Line | None:
 
 
 def _row(change: Json) -> tuple[str, ...]:
-    n = count(within(change, "n"))
-    flips, largest = _value(change, "flips"), number(within(within(change, "change"), "largest"))
     return (
         _name(change),
-        "" if n is None else f"{n:,}",
-        _told(within(change, "loss_ratio")),
-        "" if flips is None else f"{flips:.1%}",
-        "" if largest is None else number_text(largest),
+        count_cell(within(change, "n")),
+        estimate_cell(within(change, "loss_ratio")),
+        share_cell(within(within(change, "flips"), "estimate")),
+        number_cell(within(within(change, "change"), "largest")),
     )
 
 
 def _expected(each: Json) -> tuple[str, ...]:
-    n, largest = count(within(each, "n")), number(within(each, "largest"))
     return (
         str(within(each, "kind")),
         str(within(each, "column")),
-        "" if n is None else f"{n:,}",
-        _told(within(each, "violations")),
-        "" if largest is None else number_text(largest),
+        count_cell(within(each, "n")),
+        estimate_cell(within(each, "violations")),
+        number_cell(within(each, "largest")),
     )
-
-
-def _told(given: Json) -> str:
-    found = read_estimate(given)
-    return "" if found is None else f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from lockgate.adapters.dossier_blocks import Section, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell, number_cell
 from lockgate.adapters.dossier_charts import MOST_LINES, Line, Words, forest
-from lockgate.adapters.dossier_words import interval_text, number_text
-from lockgate.core.estimates import count, number, read_estimate, unit_of, within
+from lockgate.core.estimates import count, items, read_estimate, unit_of, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "slice-search", "Slices nobody declared"
@@ -21,7 +19,7 @@ def slice_search(section: Json) -> Section:
             f"{reason}." if isinstance(reason, str) else "features were not searched for slices that are served worse."
         )
         return not_measured(ID, TITLE, why)
-    findings = [each for each in _list(within(section, "findings")) if read_estimate(within(each, "excess"))]
+    findings = [each for each in items(within(section, "findings")) if read_estimate(within(each, "excess"))]
     confirmed = sum(within(each, "confirmed") is True for each in findings)
     looked, few = count(within(section, "candidates")), count(within(section, "too_small"))
     lead = [
@@ -66,13 +64,10 @@ def _line(finding: Json) -> Line:
 
 
 def _row(finding: Json) -> tuple[str, ...]:
-    found = read_estimate(within(finding, "excess"))
-    told = "" if found is None else f"{number_text(found['estimate'])} {interval_text(found['low'], found['high'])}"
-    n, q = count(within(finding, "n")), number(within(finding, "q_value"))
-    sure = "yes" if within(finding, "confirmed") is True else "no"
-    name = str(within(finding, "slice"))
-    return name, "" if n is None else f"{n:,}", told, "" if q is None else number_text(q), sure
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    return (
+        str(within(finding, "slice")),
+        count_cell(within(finding, "n")),
+        estimate_cell(within(finding, "excess")),
+        number_cell(within(finding, "q_value")),
+        "yes" if within(finding, "confirmed") is True else "no",
+    )

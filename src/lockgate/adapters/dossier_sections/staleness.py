@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lockgate.adapters.dossier_blocks import Figure, Section, figure, not_measured, table
+from lockgate.adapters.dossier_cells import count_cell, estimate_cell
 from lockgate.adapters.dossier_charts import Series, Words, curves
-from lockgate.adapters.dossier_words import interval_text, metric_name, number_text
-from lockgate.core.estimates import count, number, read_estimate, within
+from lockgate.adapters.dossier_words import metric_name, number_text
+from lockgate.core.estimates import count, items, number, read_estimate, within
 from lockgate.core.ids import Json
 
 ID, TITLE = "staleness", "Staleness"
@@ -15,7 +16,7 @@ ID, TITLE = "staleness", "Staleness"
 
 def staleness(section: Json) -> Section:
     """Return the section of `stages.staleness`'s measurements."""
-    points = [each for each in _list(within(section, "points")) if number(within(each, "age_days")) is not None]
+    points = [each for each in items(within(section, "points")) if number(within(each, "age_days")) is not None]
     if not points:
         return not_measured(ID, TITLE, "no past champion was scored on this holdout, so how it ages is not known.")
     oldest = max(points, key=lambda each: number(within(each, "age_days")) or 0.0)
@@ -24,7 +25,7 @@ def staleness(section: Json) -> Section:
         f"{len(points)} past champions answered the rows of this holdout; the oldest was fitted {age:.0f} days before."
     ]
     lead += [
-        f"Could not be scored: {_name(each)}, {within(each, 'reason')}." for each in _list(within(section, "failures"))
+        f"Could not be scored: {_name(each)}, {within(each, 'reason')}." for each in items(within(section, "failures"))
     ]
     left = count(within(section, "left_out"))
     lead += [f"{left} older ones were left out."] if left else []
@@ -60,11 +61,11 @@ def _curve(name: str, present: Json, points: Sequence[Json]) -> tuple[Figure, ..
 def _rows(name: str, points: Sequence[Json]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for each in points:
-        found, gain = _estimate(each, name), read_estimate(within(within(each, "gain"), name))
-        told = "" if gain is None else f"{number_text(gain['estimate'])} {interval_text(gain['low'], gain['high'])}"
+        found, age = _estimate(each, name), number(within(each, "age_days"))
         then = "" if found is None else number_text(found["estimate"])
-        age, n = number(within(each, "age_days")), count(within(each, "n"))
-        rows.append((_name(each), f"{age or 0:.0f}", metric_name(name), then, told, "" if n is None else f"{n:,}"))
+        gain = estimate_cell(within(within(each, "gain"), name))
+        n = count_cell(within(each, "n"))
+        rows.append((_name(each), f"{age or 0:.0f}", metric_name(name), then, gain, n))
     return rows
 
 
@@ -74,7 +75,3 @@ def _estimate(point: Json, name: str) -> Mapping[str, float] | None:
 
 def _name(point: Json) -> str:
     return str(within(point, "release") or within(point, "bundle") or "unknown")[:24]
-
-
-def _list(given: Json) -> Sequence[Json]:
-    return given if isinstance(given, Sequence) and not isinstance(given, str) else ()

@@ -17,7 +17,7 @@ from lockgate.core.gates import Gate
 from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive, Seconds
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, compare, not_applicable, report
 
 _DAY_S = 86_400.0
 MIN_HISTORY = 3
@@ -198,7 +198,9 @@ def _labels(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
 def _against_champion(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     """Compare training rows and label with the champion's; where its rows are gone, say so and do not block."""
     if "champion" in seen and seen["champion"] is None:
-        return [_no_champion("champion_rows_ratio", thresholds.champion_rows_low, Direction.AT_LEAST)]
+        reason = "there never was a champion to compare with"
+        least = thresholds.champion_rows_low
+        return [not_applicable("champion_rows_ratio", Direction.AT_LEAST, reason, threshold=least, unit="fraction")]
     gone = value_at(seen, "label_shift.unknown")
     return [
         compare(
@@ -224,18 +226,6 @@ def _against_champion(seen: Mapping[str, Json], thresholds: Thresholds) -> list[
             "the world changed so much, raise gates.batch.label_shift",
         ),
     ]
-
-
-def _no_champion(name: str, threshold: float, direction: Direction) -> Check:
-    return Check(
-        name=name,
-        observed=None,
-        threshold=threshold,
-        direction=direction,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="there never was a champion to compare with",
-        unit="fraction",
-    )
 
 
 GATE = Gate(

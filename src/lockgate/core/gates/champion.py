@@ -29,7 +29,10 @@ from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Json, Stage, is_digest
 from lockgate.core.power import power_to_show
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, not_applicable, report
+
+_MOST_INVALID = 0.1  # ours: what is left out is chosen by how the champion broke, so a tenth is much
+_WIDE = 0.1  # ours: five times the margin that a spec gets by itself
 
 
 class Design(StrEnum):
@@ -82,14 +85,8 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
 
 
 def _none_there() -> Check:
-    return Check(
-        name="champion",
-        observed=None,
-        threshold=None,
-        direction=Direction.AT_LEAST,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="the ledger shows that there never was a champion; the absolute checks bind instead",
-    )
+    reason = "the ledger shows that there never was a champion; the absolute checks bind instead"
+    return not_applicable("champion", Direction.AT_LEAST, reason)
 
 
 def _was_compared(found: Mapping[str, Json]) -> Check:
@@ -107,15 +104,23 @@ def _was_compared(found: Mapping[str, Json]) -> Check:
 
 
 def _invalid(found: Mapping[str, Json]) -> Check:
-    return compare(
+    """Tell of rows that the champion answered with no number; of many, that the rest cannot speak for all."""
+    invalid, compared = count(found.get("invalid_champion_answers")), count(found.get("n"))
+    check = compare(
         "invalid_champion_answers",
-        number(found.get("invalid_champion_answers")),
+        None if invalid is None or compared is None else float(invalid),
         0.0,
         Direction.AT_MOST,
         unit="rows",
-        required=False,
+        n=compared,
         reason="the champion answered rows with no number; they were left out of the comparison",
     )
+    if check.verdict is not Verdict.FAIL or invalid is None or compared is None:
+        return check
+    if invalid <= _MOST_INVALID * (invalid + compared):
+        return replace(check, required=False)
+    reason = f"{check.reason}, and {compared} of {invalid + compared} rows cannot speak for all; roll the champion back"
+    return replace(check, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _gains(found: Mapping[str, Json], thresholds: Thresholds, shown: bool) -> list[Check]:
@@ -129,7 +134,8 @@ def _gains(found: Mapping[str, Json], thresholds: Thresholds, shown: bool) -> li
     bound = str(binding)
     others = [_shown_only(name, within(measured, name), found) for name in names if name != bound]
     given = within(measured, bound)
-    power = [] if thresholds.design is Design.SUPERIORITY else [_power(bound, given, found, thresholds)]
+    asked_for = [_power(bound, given, found, thresholds), _wide(bound, given, thresholds)]
+    power = [] if thresholds.design is Design.SUPERIORITY else asked_for
     return [_binding(bound, given, found, thresholds, shown), *power, *filter(None, others)]
 
 
@@ -156,6 +162,21 @@ def _power(name: str, given: Json, found: Mapping[str, Json], thresholds: Thresh
         reason=reason if power is None else reason + mend,
     )
     return replace(check, reason=reason) if check.verdict is Verdict.PASS else check
+
+
+def _wide(name: str, given: Json, thresholds: Thresholds) -> Check:
+    """Tell of a margin so wide that hardly any challenger could be outside it."""
+    margin, champion = _margin(given, thresholds), number(within(given, "champion"))
+    return compare(
+        "margin_of_own_value",
+        None if margin is None or not champion else margin / abs(champion),
+        _WIDE,
+        Direction.AT_MOST,
+        unit="fraction",
+        required=False,
+        reason=f"the margin of {name} is so wide beside the champion's own value that a much worse challenger passes; "
+        "lower gates.champion.margin or margin_fraction",
+    )
 
 
 def _binding(

@@ -18,7 +18,7 @@ from lockgate.core.gates import Gate
 from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, compare, not_applicable, report
 
 TRAINING = "part=train"
 """The slice of a check that is about the training rows; the newest batch is "all"."""
@@ -62,6 +62,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     training = value_at(seen, "training")
     of_training = training if isinstance(training, Mapping) else {}
     checks += [*_sizes(of_training, thresholds, TRAINING), *_joint(of_training, thresholds, TRAINING)]
+    checks.append(_not_compared(seen))
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
 
@@ -96,6 +97,22 @@ def _sizes(seen: Mapping[str, Json], thresholds: Thresholds, which: str) -> list
             f"chance alone reaches): {_farthest(seen, found)}",
         ),
     ]
+
+
+def _not_compared(seen: Mapping[str, Json]) -> Check:
+    """Name the features that the champion's profile does not hold; what binds on a new column is gate `schema`."""
+    found = value_at(seen, "not_compared")
+    listed = [str(each) for each in found] if isinstance(found, list | tuple) else None
+    which = ", ".join((listed or ["what was not measured"])[:5])
+    return compare(
+        "features_not_compared",
+        None if listed is None else len(listed),
+        0,
+        Direction.AT_MOST,
+        unit="features",
+        required=False,
+        reason=f"the champion's profile does not hold {which}, so nobody can say whether they drifted",
+    )
 
 
 def _joint(seen: Mapping[str, Json], thresholds: Thresholds, which: str) -> list[Check]:
@@ -134,15 +151,8 @@ def _chance(seen: Mapping[str, Json], name: str, psi: float, fdr: float) -> bool
 
 
 def _no_champion(thresholds: Thresholds) -> Check:
-    return Check(
-        name="unrelated_features",
-        observed=None,
-        threshold=thresholds.unrelated_share,
-        direction=Direction.AT_MOST,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="there never was a champion to compare with",
-        unit="fraction",
-    )
+    reason, most = "there never was a champion to compare with", thresholds.unrelated_share
+    return not_applicable("unrelated_features", Direction.AT_MOST, reason, threshold=most, unit="fraction")
 
 
 def _psi_by_feature(seen: Mapping[str, Json]) -> dict[str, float] | None:

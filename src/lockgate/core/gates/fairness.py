@@ -27,10 +27,11 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from lockgate.core.contract import TaskKind
-from lockgate.core.estimates import number, same_confidence, within
+from lockgate.core.estimates import items, number, same_confidence, within
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.gates.fairness_checks import Limits, Proof, gap_checks, loss_checks, ratio_checks, size_checks
+from lockgate.core.gates.slices import excess_bound
 from lockgate.core.ids import Json, Stage
 from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
 
@@ -111,7 +112,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
         checks += _gaps(name, column, found, thresholds)
         if found.get("task") == TaskKind.BINARY:
             checks += ratio_checks(name, column, thresholds.selection_ratio, limits)
-    checks += loss_checks(columns, _loss_bound(found, thresholds), thresholds.fdr, limits)
+    checks += loss_checks(columns, excess_bound(found, thresholds), thresholds.fdr, limits)
     checks += _crossed(found, thresholds)
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
@@ -123,8 +124,7 @@ def _texts(given: Json) -> list[str] | None:
 
 
 def _by_column(given: Json) -> dict[str, Json]:
-    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else []
-    return {str(within(each, "column")): each for each in listed}
+    return {str(within(each, "column")): each for each in items(given)}
 
 
 def _declared(declared: list[str] | None, *, measured: bool) -> Check:
@@ -196,21 +196,10 @@ def _bounds(found: Mapping[str, Json], thresholds: Thresholds) -> dict[str, floa
     return dict.fromkeys([f"recall:{each}" for each in classes or [""]], thresholds.rate_gap)
 
 
-def _loss_bound(found: Mapping[str, Json], thresholds: Thresholds) -> float | None:
-    overall, basis = number(found.get("overall_loss")), found.get("basis")
-    factors = {
-        "champion": thresholds.worse_fraction,
-        "expected": thresholds.excess_fraction,
-        "overall": thresholds.error_ratio - 1.0,
-    }
-    return None if overall is None or basis not in factors else factors[str(basis)] * overall
-
-
 def _crossed(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     """Return advice on groups of two columns: the same differences, told and never binding."""
-    listed = found.get("intersections")
     checks: list[Check] = []
-    for each in listed if isinstance(listed, Sequence) and not isinstance(listed, str) else []:
+    for each in items(found.get("intersections")):
         name = str(within(each, "column"))
         for rate, bound in _bounds(found, thresholds).items():
             compared = within(within(within(each, "gaps"), rate), "judged")

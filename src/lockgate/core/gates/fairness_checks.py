@@ -7,13 +7,13 @@ with, and the check is an ERROR.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from lockgate.core.estimates import count, number, read_estimate, unit_of, within
+from lockgate.core.estimates import count, items, number, read_estimate, unit_of, within
 from lockgate.core.ids import Json
-from lockgate.core.verdict import Check, Direction, Verdict, compare
+from lockgate.core.verdict import Check, Direction, Verdict, compare, doubted
 
 
 class Proof(StrEnum):
@@ -35,8 +35,7 @@ class Limits:
 
 def groups_of(column: Json) -> list[Json]:
     """Return the groups of a column; nothing where there are none to read."""
-    listed = within(column, "groups")
-    return list(listed) if isinstance(listed, Sequence) and not isinstance(listed, str) else []
+    return list(items(within(column, "groups")))
 
 
 def is_large(group: Json, limits: Limits) -> bool:
@@ -113,8 +112,7 @@ def _unlisted(name: str, given: Json, limits: Limits) -> list[Check]:
         slice=name,
         reason=f"{name} has more groups than are compared, one of them large; land a coarser column",
     )
-    failed = check.verdict is Verdict.FAIL  # not judged, which is not the same as bad
-    return [replace(check, verdict=Verdict.INCONCLUSIVE) if failed else check]
+    return [doubted(check)]  # not judged, which is not the same as bad
 
 
 def gap_checks(  # noqa: PLR0913, PLR0917 - one rate of one column against one bound; the last is a keyword
@@ -200,7 +198,7 @@ def ratio_checks(name: str, column: Json, declared: float | None, limits: Limits
         estimate=value if whole else None,
         interval=(low, high) if whole and low is not None and high is not None else None,
         reason=f"the least selected group of {name} ({within(given, 'lowest')}) is selected at less than {rule:.3g} of "
-        f"the rate of the most selected ({within(given, 'highest')})",
+        f"the rate of the most selected ({within(given, 'highest')}); look at what tells these groups apart",
     )
     if same and len(kept) < 2:
         said = f"fewer than two groups of {name} are large enough to compare selection rates"

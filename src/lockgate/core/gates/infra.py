@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
+from lockgate.core.gates.answered import none_wrong
 from lockgate.core.gates.measured import count, names, number
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Positive, Seconds
@@ -32,10 +33,29 @@ class Thresholds:
     tries: Positive = 3
 
 
+_NONE_WRONG = (
+    ("golden", "wrong", "wrong_answers", "answers differ from the golden ones: do not ship it"),
+    (
+        "edge",
+        "bad",
+        "edge_requests_failed",
+        "unusual but valid requests got no finite answer; have the model impute",
+    ),
+    ("malformed", "accepted", "malformed_accepted", "malformed requests were not refused: see the sandbox's log"),
+    (
+        "malformed",
+        "unnamed",
+        "malformed_unnamed",
+        "refusals do not name the wrong field: see the sandbox's log",
+    ),
+    ("answers", "server_errors", "server_errors", "the server answered 5xx: see the sandbox's log"),
+)
+
+
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     """Judge `stages.infra.measure_infra`'s measurements; a number that is not there is an ERROR check."""
     seen = evidence.measurements
-    checks = [*_starts(seen, thresholds), *_answers(seen)]
+    checks = [*_starts(seen, thresholds), *_costs(seen, thresholds), *_answers(seen)]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
 
@@ -60,6 +80,12 @@ def _starts(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             n=tries,
             reason=f"every try to load, ask and stop the server counts, and some failed: {why}",
         ),
+    ]
+
+
+def _costs(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
+    tries = count(seen, "tries.made")
+    return [
         compare(
             "load_time",
             number(seen, "load_s_max"),
@@ -84,27 +110,7 @@ def _starts(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
 
 def _answers(seen: Mapping[str, Json]) -> list[Check]:
     """Make the checks on what was answered: the asked must be more than none, the wrong none."""
-    return [
-        _none_wrong(seen, "golden", "wrong", "wrong_answers", "answers differ from the golden ones: do not ship it"),
-        _none_wrong(seen, "edge", "bad", "edge_requests_failed", "unusual but valid requests were not answered finite"),
-        _none_wrong(seen, "malformed", "accepted", "malformed_accepted", "malformed requests were not refused"),
-        _none_wrong(seen, "malformed", "unnamed", "malformed_unnamed", "refusals do not name the field that is wrong"),
-        _none_wrong(seen, "answers", "server_errors", "server_errors", "the server answered 5xx: see its log"),
-    ]
-
-
-def _none_wrong(seen: Mapping[str, Json], part: str, wrong: str, name: str, reason: str) -> Check:
-    which = names(seen, f"{part}.{wrong}_names")
-    return compare(
-        name,
-        number(seen, f"{part}.{wrong}"),
-        0,
-        Direction.EQUAL,
-        unit="requests",
-        n=count(seen, f"{part}.asked") or 0,
-        n_min=1,
-        reason=f"{reason}{': ' + which if which else ''}",
-    )
+    return [none_wrong(seen, *each) for each in _NONE_WRONG]
 
 
 GATE = Gate(

@@ -170,7 +170,8 @@ def _declared(seen: Mapping[str, Json]) -> list[Check]:
             0,
             Direction.EQUAL,
             unit="columns",
-            reason=f"the spec forbids columns that it names as features: {names(seen, 'forbidden_features')}",
+            reason="the spec forbids columns that it names as features, take them out of data.numeric and "
+            f"data.categorical: {names(seen, 'forbidden_features')}",
         )
     ]
 
@@ -184,7 +185,8 @@ def _apart(seen: Mapping[str, Json]) -> list[Check]:
             Direction.EQUAL,
             unit="keys",
             slice=f"parts={pair}",
-            reason=f"rows with one key stand in two parts ({pair}): what is evaluated was trained on",
+            reason=f"rows with one key stand in two parts ({pair}): what is evaluated was trained on; does data.key "
+            "name one row, and is it the same in every file?",
         )
         for pair in ("train_validation", "train_holdout", "validation_holdout")
     ]
@@ -266,7 +268,8 @@ def _in_order(seen: Mapping[str, Json]) -> list[Check]:
             Direction.AT_LEAST,
             unit="s",
             slice=f"parts={pair}",
-            reason=f"the later part of {pair} starts before the earlier one ends: the future is trained on",
+            reason=f"the later part of {pair} starts before the earlier one ends: the future is trained on; is "
+            "data.time when the answer is needed, in UTC?",
         )
         for pair in ("train_validation", "validation_holdout")
     ]

@@ -32,9 +32,14 @@ def number(measurements: Mapping[str, Json], path: str) -> float | None:
 
 
 def count(measurements: Mapping[str, Json], path: str) -> int | None:
-    """Return the whole number at a dotted path; None when it is missing or none."""
+    """Return the whole number at a dotted path; None when it is missing, no whole number, or below 0.
+
+    >>> count({"n": 3}, "n"), count({"n": -1}, "n"), count({"n": 2.5}, "n")
+    (3, None, None)
+    """
     found = number(measurements, path)
-    return int(found) if found is not None and math.isfinite(found) else None
+    whole = found is not None and math.isfinite(found) and found >= 0 and found == int(found)
+    return int(found) if whole and found is not None else None
 
 
 def names(measurements: Mapping[str, Json], path: str, *, most: int = 5) -> str:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 from lockgate.core.estimates import count, within
 from lockgate.core.evidence import Evidence
@@ -24,6 +27,13 @@ SOURCES: Mapping[str, str] = {
     "bundle": "leave the column out of the features, or replace its values by what names nobody",
 }
 """What is looked at, and what to do about a finding."""
+_LISTED = {
+    "declared_and_logged": (
+        "declared personal, and logged as it comes; name it in serving.log.hashed or serving.log.omitted",
+        True,
+    ),
+    "named_like_personal": ("named as if personal; declare it under data.personal, or rename it", False),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,27 +44,28 @@ class Thresholds:
         findings: Most columns or parts, in each place, that may look personal and are not declared.
     """
 
-    findings: int = 0
+    findings: Annotated[int, Ge(0)] = 0
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     """Judge what was found; a place that was not looked at is an ERROR."""
     found = evidence.measurements
     checks = [_place(found, source, advice, thresholds) for source, advice in SOURCES.items()]
-    checks += [_open_in_log(found), _named(found)]
+    checks += [_columns(found, name, told, required=binds) for name, (told, binds) in _LISTED.items()]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
 
 def _place(found: Mapping[str, Json], source: str, advice: str, thresholds: Thresholds) -> Check:
     seen = found.get(source)
-    kinds = _kinds(within(seen, "findings"))
+    kinds, values = _kinds(within(seen, "findings")), count(within(seen, "values"))
     return compare(
         f"personal_{source}",
-        None if kinds is None else float(len(kinds)),
+        None if kinds is None or values is None else float(len(kinds)),
         float(thresholds.findings),
         Direction.AT_MOST,
         unit="columns",
-        n=count(within(seen, "values")),
+        n=values,
+        n_min=1 if source == "bundle" else 0,  # every bundle has parts to read; data and log may hold no string
         reason=f"{in_words(kinds) if kinds else 'it was not looked at'}; {advice}",
     )
 
@@ -70,31 +81,18 @@ def _kinds(given: Json) -> Mapping[str, Mapping[str, int]] | None:
     return read
 
 
-def _open_in_log(found: Mapping[str, Json]) -> Check:
-    listed = found.get("declared_and_logged")
-    names = [str(name) for name in listed] if isinstance(listed, list | tuple) else None
+def _columns(found: Mapping[str, Json], name: str, told: str, *, required: bool) -> Check:
+    """Check that a list of columns is empty; one that is not there is an ERROR."""
+    listed = found.get(name)
+    names = [str(each) for each in listed] if isinstance(listed, list | tuple) else None
     return compare(
-        "declared_and_logged",
+        name,
         None if names is None else float(len(names)),
         0.0,
         Direction.AT_MOST,
         unit="columns",
-        reason=f"{', '.join(names or ()) or 'the policy'}: declared personal, and logged as it comes; "
-        "name it in serving.log.hashed or serving.log.omitted",
-    )
-
-
-def _named(found: Mapping[str, Json]) -> Check:
-    listed = found.get("named_like_personal")
-    names = [str(name) for name in listed] if isinstance(listed, list | tuple) else None
-    return compare(
-        "named_like_personal",
-        None if names is None else float(len(names)),
-        0.0,
-        Direction.AT_MOST,
-        unit="columns",
-        required=False,
-        reason=f"{', '.join(names or ())}: named as if personal; declare it under data.personal, or rename it",
+        required=required,
+        reason=f"{', '.join(names or ()) or 'columns'}: {told}",
     )
 
 

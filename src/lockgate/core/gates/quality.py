@@ -33,6 +33,8 @@ class Thresholds:
         calibration_error: Most expected calibration error; advisory.
         min_rows: Fewer labelled holdout rows than this say nothing.
         min_blocks: Fewer blocks than this say nothing: below 20, intervals over blocks cover too little.
+        unlabelled_fraction: Largest share of the holdout's rows that may have no label, and so were not judged. 0.5:
+            ours; beyond it most of what the model answers is not known to be right.
         min_class_rows: Fewer rows of the rarest class than this say nothing.
         confidence: Two-sided confidence of every interval.
         holdout_uses: Advisory: most earlier releases judged on exactly these rows. 5: ours; by then the chance that one
@@ -46,6 +48,7 @@ class Thresholds:
     calibration_error: Annotated[float, Ge(0), Le(1)] = 0.05
     min_rows: Annotated[int, Ge(30)] = 500
     min_blocks: Annotated[int, Ge(5)] = 20
+    unlabelled_fraction: Annotated[float, Ge(0), Lt(1)] = 0.5
     min_class_rows: Annotated[int, Ge(5)] = 30
     confidence: Annotated[float, Ge(0.8), Lt(1)] = 0.95
     holdout_uses: Annotated[int, Ge(0)] = 5
@@ -57,7 +60,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     counts = enough(found, thresholds.min_rows, thresholds.min_blocks)
     if found.get("task") != TaskKind.REGRESSION:
         counts.append(_rarest(found, thresholds))
-    checks = [*counts, same_confidence(found, thresholds.confidence), _answers(found)]
+    checks = [*counts, same_confidence(found, thresholds.confidence), _answers(found), _labelled(found, thresholds)]
     shown = not any(check.verdict is Verdict.INCONCLUSIVE for check in counts)
     checks += [_floor(found, thresholds, shown), _skill(found, thresholds, shown)]
     checks += _advice(found, thresholds)
@@ -86,6 +89,21 @@ def _answers(found: Mapping[str, Json]) -> Check:
         Direction.AT_MOST,
         unit="rows",
         reason="the model answered rows with NaN, infinity or no probability; mend the estimator",
+    )
+
+
+def _labelled(found: Mapping[str, Json], thresholds: Thresholds) -> Check:
+    asked, unlabelled = count(found.get("asked")), count(found.get("unlabelled"))
+    return compare(
+        "unlabelled_fraction",
+        None if asked is None or unlabelled is None else unlabelled / max(asked, 1),
+        thresholds.unlabelled_fraction,
+        Direction.AT_MOST,
+        unit="fraction",
+        n=asked,
+        n_min=1,
+        reason="most rows of the holdout have no label, so the rest says little about them; land the labels that are "
+        "due, or raise gates.quality.unlabelled_fraction",
     )
 
 
@@ -187,7 +205,8 @@ def _unbiased(bias: Mapping[str, float], found: Mapping[str, Json]) -> Check:
         estimate=bias["estimate"],
         interval=(bias["low"], bias["high"]),
         n=count(found.get("n")),
-        reason=f"answers are {'higher' if bias['estimate'] > 0 else 'lower'} than what happened, on average",
+        reason=f"answers are {'higher' if bias['estimate'] > 0 else 'lower'} than what happened, on average; "
+        "has the label moved since the training rows?",
     )
 
 

@@ -22,11 +22,12 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from lockgate.core.bounds import at_most, too_few, worst
-from lockgate.core.estimates import count, enough, number, read_estimate, same_confidence, within
+from lockgate.core.estimates import count, enough, items, number, read_estimate, same_confidence, within
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
+from lockgate.core.gates.robustness_expectations import expectation_checks
 from lockgate.core.ids import Json, Stage
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, not_applicable, report
 
 KINDS = ("null", "tenth_null", "unseen_category", "noise", "tiny_change")
 
@@ -73,12 +74,11 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     found = evidence.measurements
     counts = enough(found, thresholds.min_rows, thresholds.min_blocks)
     shown = not any(check.verdict is Verdict.INCONCLUSIVE for check in counts)
-    listed = found.get("perturbations")
-    each = [] if isinstance(listed, str) or not isinstance(listed, Sequence) else list(listed)
+    each = items(found.get("perturbations"))
     checks = [*counts, same_confidence(found, thresholds.confidence), _same_bound(found, thresholds)]
     checks += [_commonest(found, thresholds), *_valid(found, each), *_orders(found, thresholds)]
     checks += [*_losses(found, each, thresholds, shown), *_moves(found, each, thresholds, shown)]
-    checks += _expectations(found, thresholds)
+    checks += expectation_checks(found.get("expectations"), thresholds.expectation_rows)
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
 
@@ -163,8 +163,8 @@ def _losses(found: Json, perturbations: Sequence[Json], thresholds: Thresholds, 
     checks = []
     for kind in KINDS:
         of_kind = [each for each in perturbations if within(each, "kind") == kind]
-        expected = [each for each in of_kind if within(each, "expected") is True]
-        others = [each for each in of_kind if within(each, "expected") is not True]
+        expected = [each for each in of_kind if within(each, "expected") is not False]  # not said: it binds
+        others = [each for each in of_kind if within(each, "expected") is False]
         if expected:
             checks.append(worst([_loss(kind, each, thresholds, shown) for each in expected]))
             checks += _beyond(kind, expected, found, thresholds, shown)
@@ -187,12 +187,20 @@ def _beyond(kind: str, expected: Sequence[Json], found: Json, thresholds: Thresh
     name = f"extra_loss_{kind}"
     if within(found, "champion") is False:
         reason = "the ledger shows that there never was a champion; the bound on the naive answer binds instead"
-        return [_not_applicable(name, reason)]
+        return [not_applicable(name, Direction.AT_MOST, reason)]
     if number(within(found, "champion_loss")) is None:
         return [compare(name, None, 0.0, Direction.AT_MOST, reason="the champion was not scored on the same rows")]
     answered = [each for each in expected if within(each, "beyond_champion") is not None]
     checks = [_harder(name, kind, each, thresholds, shown) for each in answered]
-    return [worst(checks)] if checks else []
+    return [worst(checks)] if checks else [_unanswered(name, kind, thresholds)]
+
+
+def _unanswered(name: str, kind: str, thresholds: Thresholds) -> Check:
+    """Say, without blocking, that nothing was compared: the bound on the naive answer binds all the same."""
+    reason = f"the champion has no valid answer with a column {_done(kind)}, so nothing is there to compare with"
+    least = thresholds.beyond_champion_fraction
+    check = compare(name, None, least, Direction.AT_MOST, unit="fraction", required=False, reason=reason)
+    return replace(check, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _harder(name: str, kind: str, each: Json, thresholds: Thresholds, shown: bool) -> Check:
@@ -212,11 +220,6 @@ def _harder(name: str, kind: str, each: Json, thresholds: Thresholds, shown: boo
     return check if shown else too_few(check)
 
 
-def _not_applicable(name: str, reason: str) -> Check:
-    verdict = Verdict.NOT_APPLICABLE
-    return Check(name=name, observed=None, threshold=None, direction=Direction.AT_MOST, verdict=verdict, reason=reason)
-
-
 def _moves(found: Json, perturbations: Sequence[Json], thresholds: Thresholds, shown: bool) -> list[Check]:
     """Return whether answers and decisions stay put under tiny changes and within measurement error."""
     checks = []
@@ -232,7 +235,7 @@ def _moves(found: Json, perturbations: Sequence[Json], thresholds: Thresholds, s
             checks.append(compare(f"moved_{kind}", None, thresholds.moved_fraction, Direction.AT_MOST, reason=reason))
         for part, read, bound in parts:
             for expected in (True, False):
-                these = [each for each in of_kind if (within(each, "expected") is True) is expected]
+                these = [each for each in of_kind if (within(each, "expected") is not False) is expected]
                 if these:
                     first = worst([_stays(part, kind, each, read(each), bound=bound, shown=shown) for each in these])
                     named = first if expected else replace(first, name=f"{first.name}_elsewhere", required=False)
@@ -256,33 +259,6 @@ def _done(kind: str) -> str:
         "noise": "read with its measurement error",
         "tiny_change": "changed by a thousandth of its spread",
     }.get(kind, kind)
-
-
-def _expectations(found: Json, thresholds: Thresholds) -> list[Check]:
-    given = within(found, "expectations")
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        reason = "declared expectations were not measured; measure again"
-        return [compare("expectations", None, 0.0, Direction.AT_MOST, reason=reason)]
-    return [_expectation(each, thresholds) for each in given]
-
-
-def _expectation(each: Json, thresholds: Thresholds) -> Check:
-    kind, asked = within(each, "kind"), within(each, "asked")
-    name = kind if kind in ("invariant", "directional") else "expectation"
-    allowed, rows = number(within(each, "rows_fraction")), count(within(each, "n"))
-    violations = within(each, "violations")
-    if rows is not None and rows < thresholds.expectation_rows:
-        reason = f"only {rows} rows speak to this: {asked}; declare values that occur, or lengthen the holdout"
-        check = compare(name, float(rows), thresholds.expectation_rows, Direction.AT_LEAST, reason=reason, unit="rows")
-        return replace(check, verdict=Verdict.INCONCLUSIVE, slice=f"{asked}", n=rows)
-    bound = -1.0 if allowed is None else allowed
-    reason = f"declared in the spec: {asked}; look at the column's values, or widen what the spec allows"
-    check = at_most(name, violations if allowed is not None else None, bound, each, reason, shown=True)
-    found = read_estimate(violations)
-    if allowed == 0 and found is not None and found["estimate"] == 0 and rows:
-        # "never" is no share to estimate: a search for a counter-example, that found none among so many rows
-        check = replace(check, verdict=Verdict.PASS, observed=0.0, reason=f"no counter-example among {rows} rows")
-    return replace(check, slice=f"{asked}", unit="fraction")
 
 
 GATE = Gate(

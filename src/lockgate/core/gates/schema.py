@@ -19,7 +19,7 @@ from lockgate.core.gates import Gate
 from lockgate.core.gates.measured import names, number, value_at
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, compare, not_applicable, report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +172,8 @@ def _not_compared(seen: Mapping[str, Json]) -> Check:
 
 
 def _no_champion() -> Check:
-    return Check(
-        name="unaccepted_changes",
-        observed=None,
-        threshold=0,
-        direction=Direction.EQUAL,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="there never was a champion to compare with",
-        unit="changes",
-    )
+    reason = "there never was a champion to compare with"
+    return not_applicable("unaccepted_changes", Direction.EQUAL, reason, threshold=0, unit="changes")
 
 
 def _refusals(seen: Mapping[str, Json]) -> str:

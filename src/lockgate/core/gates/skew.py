@@ -20,7 +20,7 @@ from lockgate.core.estimates import count, number, within
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Json, Stage, is_digest
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, not_applicable, report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +56,8 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
 
 
 def _nothing_served() -> Check:
-    return Check(
-        name="champion",
-        observed=None,
-        threshold=None,
-        direction=Direction.AT_LEAST,
-        verdict=Verdict.NOT_APPLICABLE,
-        reason="the ledger shows that there never was a champion, so nothing was asked of one",
-    )
+    reason = "the ledger shows that there never was a champion, so nothing was asked of one"
+    return not_applicable("champion", Direction.AT_LEAST, reason)
 
 
 def _log_read(found: Mapping[str, Json]) -> Check:
@@ -90,7 +84,8 @@ def _features(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     if shares is not None and all(share is not None for share in shares.values()):
         known = {name: share for name, share in shares.items() if share is not None}
         worst = min(known, key=lambda name: known[name], default="none")
-        least = known.get(worst, 1.0)
+        # only shares below 1 are listed: none listed is "all the same" where the share of all values says so too
+        least = known.get(worst, 1.0 if number(within(features, "match_fraction")) == 1.0 else None)
     how = (
         "callers name the row they ask about by sending its key as x-request-id; "
         "compare the function that prepares rows for training with the one that prepares requests"
@@ -125,6 +120,9 @@ def _answers(found: Mapping[str, Json], thresholds: Thresholds) -> Check:
 
 def _bound(check: Check, rows: int | None, thresholds: Thresholds) -> Check:
     """Return a check that says nothing, and whether that blocks, where too few rows stand behind it."""
+    if rows is None and check.verdict is Verdict.PASS:
+        reason = "nobody counted the rows behind it; retry the stage"
+        return replace(check, verdict=Verdict.ERROR, reason=reason)
     if rows is None or rows >= thresholds.min_rows:
         return check
     return replace(
@@ -151,7 +149,8 @@ def _moved(found: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             Direction.AT_MOST,
             required=False,
             n=count(within(drift.get(worst), "n")),
-            reason=f"{worst} is distributed otherwise in production than in the rows trained on",
+            reason=f"{worst} is distributed otherwise in production than in the rows trained on; another season, other "
+            "callers, or a column that is filled otherwise?",
         )
     ]
 

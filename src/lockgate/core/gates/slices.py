@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from annotated_types import Ge, Gt, Lt
 
@@ -22,7 +22,7 @@ from lockgate.core.estimates import count, number, read_estimate, unit_of, withi
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Json, Stage
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, doubted, report
 
 
 class Binding(StrEnum):
@@ -93,15 +93,34 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
         return report(
             GATE.name, GATE.stage, [compare("slices", None, 0.0, Direction.AT_LEAST, reason=reason)], evidence.digest
         )
+    lost = [] if count(found.get("n")) == 0 else _lost([str(name) for name in declared], found, measured)
     large = [each for each in measured if _is_large(each, thresholds)]
     small = [each for each in measured if not _is_large(each, thresholds)]
     searched, told = _searched(found.get("searched"), thresholds)
     binding = thresholds.searched is Binding.REQUIRED
     families = [[*large, *searched]] if binding else [large, searched]
-    checks = [_judged_any(len(large), len(declared))]
+    checks = [*lost, _judged_any(len(large), len(declared))]
     checks += [check for family in families for check in _judged(family, bound, thresholds)]
     checks += [*_unlisted(found.get("unlisted"), thresholds), *told, *(_named(each, thresholds) for each in small)]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
+
+
+def _lost(declared: Sequence[str], found: Mapping[str, Json], measured: Sequence[_Slice]) -> list[Check]:
+    """Return an ERROR for declared columns of which no slice was measured, nor counted as one too many."""
+    if count(within(found.get("unlisted"), "slices")) != 0:
+        return []
+    lost = [name for name in declared if not any(_is_of(name, each.name, declared) for each in measured)]
+    reason = f"no slice of {', '.join(lost)} was measured; mend the spec's slices, or measure again"
+    return [compare("slices_measured", None, 1.0, Direction.AT_LEAST, unit="slices", reason=reason)] if lost else []
+
+
+def _is_of(declared: str, name: str, others: Sequence[str]) -> bool:
+    """Tell whether a slice is of a declared column, or pair of columns: `a=x & b=y` is of `a & b` and not of `a`."""
+    first, _, second = declared.partition(" & ")
+    if second:
+        return (name.startswith(f"{first}=") and f" & {second}=" in name) or name.startswith(f"{declared}=")
+    pairs = [f" & {other.removeprefix(f'{first} & ')}=" for other in others if other.startswith(f"{first} & ")]
+    return name.startswith(f"{first}=") and not any(pair in name for pair in pairs)
 
 
 def _is_large(each: _Slice, thresholds: Thresholds) -> bool:
@@ -154,12 +173,21 @@ def _searched(given: Json, thresholds: Thresholds) -> tuple[list[_Slice], list[C
     )
     if made is False and isinstance(why, str):  # a search that cannot be made is not one that broke
         return [], [replace(check, verdict=Verdict.INCONCLUSIVE, reason=f"no slices were searched: {why}")]
-    if check.verdict is Verdict.FAIL:
-        check = replace(check, verdict=Verdict.INCONCLUSIVE)
-    return [replace(each, searched=True) for each in found or []], [check]
+    return [replace(each, searched=True) for each in found or []], [doubted(check)]
 
 
-def excess_bound(found: Json, thresholds: Thresholds) -> float | None:
+class ExcessLimits(Protocol):
+    """How much more a group of rows may lose, by what it is compared with; see `Thresholds`."""
+
+    @property
+    def worse_fraction(self) -> float: ...  # noqa: D102 - see `Thresholds`
+    @property
+    def excess_fraction(self) -> float: ...  # noqa: D102
+    @property
+    def error_ratio(self) -> float: ...  # noqa: D102
+
+
+def excess_bound(found: Json, thresholds: ExcessLimits) -> float | None:
     """Return the most excess loss a slice may have, in the loss's own unit; None where measurements name no basis."""
     overall = number(within(found, "overall_loss"))
     factors = {
@@ -200,8 +228,7 @@ def _unlisted(given: Json, thresholds: Thresholds) -> list[Check]:
         unit="rows",
         reason="a slice large enough to judge was left out, there are too many; name values in the spec's slices",
     )
-    failed = check.verdict is Verdict.FAIL  # not judged, which is not the same as bad
-    return [replace(check, verdict=Verdict.INCONCLUSIVE) if failed else check]
+    return [doubted(check)]  # not judged, which is not the same as bad
 
 
 def _judged(family: Sequence[_Slice], bound: float, thresholds: Thresholds) -> list[Check]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
-from lockgate.core.gates.measured import count, names, number, value_at
+from lockgate.core.gates.answered import none_wrong
+from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, compare, not_applicable, report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +35,16 @@ class Thresholds:
 
 
 _NONE_WRONG = (
-    ("smoke", "failed", "smoke_failed", "health, readiness, metadata or OpenAPI is not as it must be"),
+    (
+        "smoke",
+        "failed",
+        "smoke_failed",
+        "health, readiness, metadata or OpenAPI is wrong: see staging's log",
+    ),
     ("golden", "wrong", "wrong_answers", "answers differ from the golden ones: do not ship it"),
-    ("malformed", "accepted", "malformed_accepted", "malformed requests were not refused"),
-    ("malformed", "unnamed", "malformed_unnamed", "refusals do not name the field that is wrong"),
+    ("edge", "bad", "edge_requests_failed", "unusual but valid requests were not answered finite"),
+    ("malformed", "accepted", "malformed_accepted", "malformed requests were not refused: see staging's log"),
+    ("malformed", "unnamed", "malformed_unnamed", "refusals do not name the field that is wrong: see staging's log"),
     ("answers", "server_errors", "server_errors", "the server answered 5xx: see staging's log"),
 )
 
@@ -46,7 +53,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     """Judge `stages.staging.deploy_staging`'s measurements; a number that is not there is an ERROR check."""
     seen = evidence.measurements
     checks = [*_readback(seen, thresholds)]
-    checks += [_none_wrong(seen, *each) for each in _NONE_WRONG]
+    checks += [none_wrong(seen, *each) for each in _NONE_WRONG]
     checks.append(_agreement(seen, thresholds))
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
@@ -60,7 +67,7 @@ def _readback(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             float(verified) if isinstance(verified, bool) else None,
             1,
             Direction.EQUAL,
-            reason=f"staging could not be switched to the bundle: {value_at(seen, 'switch.reason')}",
+            reason=f"staging could not be switched to the bundle, see staging's log: {value_at(seen, 'switch.reason')}",
         ),
         compare(
             "readback_digest",
@@ -75,29 +82,13 @@ def _readback(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
     ]
 
 
-def _none_wrong(seen: Mapping[str, Json], part: str, wrong: str, name: str, reason: str) -> Check:
-    which = names(seen, f"{part}.{wrong}_names")
-    return compare(
-        name,
-        number(seen, f"{part}.{wrong}"),
-        0,
-        Direction.EQUAL,
-        unit="requests",
-        n=count(seen, f"{part}.asked") or 0,
-        n_min=1,
-        reason=f"{reason}{': ' + which if which else ''}",
-    )
-
-
 def _agreement(seen: Mapping[str, Json], thresholds: Thresholds) -> Check:
     if "champion" in seen and seen["champion"] is None:
-        return Check(
-            name="replay_agreement",
-            observed=None,
+        return not_applicable(
+            "replay_agreement",
+            Direction.AT_LEAST,
+            "there never was a champion whose requests could be replayed",
             threshold=thresholds.agreement_fraction,
-            direction=Direction.AT_LEAST,
-            verdict=Verdict.NOT_APPLICABLE,
-            reason="there never was a champion whose requests could be replayed",
             unit="fraction",
             required=thresholds.agreement_fraction is not None,
         )

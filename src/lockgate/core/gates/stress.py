@@ -17,10 +17,10 @@ from annotated_types import Ge
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.gates.measured import count, number, value_at
-from lockgate.core.gates.stress_server import memory_growth, witness, witnessed
+from lockgate.core.gates.stress_server import memory_growth, survived, witness, witnessed
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive, Seconds
-from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, report
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, doubted, not_applicable, report
 
 _ECHO_SHARE = 0.95  # ours: what the generator must keep of the rate that it asks of a server
 
@@ -67,7 +67,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     limits = (("p95", thresholds.p95_ms), ("p99", thresholds.p99_ms))
     latency = [_latency(seen, which, limit_ms, thresholds) for which, limit_ms in limits]
     if contradicted.verdict is Verdict.INCONCLUSIVE:
-        latency = [_unsure(each, contradicted.reason) for each in latency]
+        latency = [doubted(each, contradicted.reason) for each in latency]
     judged = [
         *latency,
         _achieved(seen, thresholds),
@@ -77,8 +77,8 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> GateReport:
     ]
     saturated = next((each for each in generator if each.verdict is Verdict.INCONCLUSIVE), None)
     if saturated is not None:
-        judged = [_unsure(each, saturated.reason) for each in judged]
-    server = [witnessed(seen), contradicted, memory_growth(seen, thresholds.memory_growth_bytes)]
+        judged = [doubted(each, saturated.reason) for each in judged]
+    server = [survived(seen), witnessed(seen), contradicted, memory_growth(seen, thresholds.memory_growth_bytes)]
     checks = [*generator, *judged, _errors(seen, thresholds), *server, *_advisory(seen, thresholds)]
     return report(GATE.name, GATE.stage, checks, evidence.digest)
 
@@ -98,12 +98,7 @@ def _generator(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
         compare(name, number(seen, f"generator.{fact}"), limit, direction, unit=unit, n=n, reason=reason)
         for name, fact, limit, direction, unit in facts
     ]
-    return [replace(each, verdict=Verdict.INCONCLUSIVE) if each.verdict is Verdict.FAIL else each for each in made]
-
-
-def _unsure(check: Check, reason: str) -> Check:
-    """Return the check as inconclusive when it would have failed: the generator may be what was slow."""
-    return replace(check, verdict=Verdict.INCONCLUSIVE, reason=reason) if check.verdict is Verdict.FAIL else check
+    return [doubted(each) for each in made]
 
 
 def _latency(seen: Mapping[str, Json], which: str, limit_ms: float, thresholds: Thresholds) -> Check:
@@ -143,14 +138,7 @@ def _achieved(seen: Mapping[str, Json], thresholds: Thresholds) -> Check:
 def _ratio(seen: Mapping[str, Json], name: str, which: str, thresholds: Thresholds) -> Check:
     """Compare a ratio with the limit: FAIL only where its interval lies beyond the limit and beyond the A/A noise."""
     if "champion" in seen and seen["champion"] is None:
-        return Check(
-            name=name,
-            observed=None,
-            threshold=None,
-            direction=Direction.AT_MOST,
-            verdict=Verdict.NOT_APPLICABLE,
-            reason="there never was a champion to compare with",
-        )
+        return not_applicable(name, Direction.AT_MOST, "there never was a champion to compare with")
     limit = thresholds.champion_ratio
     low, high = number(seen, f"ratio.{which}.low"), number(seen, f"ratio.{which}.high")
     check = compare(
@@ -160,7 +148,8 @@ def _ratio(seen: Mapping[str, Json], name: str, which: str, thresholds: Threshol
         Direction.AT_MOST,
         n=count(seen, "champion.steady.asked") or 0,
         n_min=thresholds.requests_min,
-        reason=f"the challenger's {which} is higher than the champion's, side by side in the same run",
+        reason=f"the challenger's {which} is higher than the champion's, side by side in the same run; make the model "
+        "smaller, or raise gates.stress.champion_ratio",
         interval=None if low is None or high is None else (low, high),
     )
     if number(seen, "champion.error_fraction") not in (None, 0.0):
@@ -184,7 +173,7 @@ def _server(seen: Mapping[str, Json], thresholds: Thresholds) -> Check:
         Direction.AT_MOST,
         unit="ms",
         n=count(seen, "challenger.server.asked"),
-        reason="the server's own histogram says it is slower than gates.stress.p95_ms",
+        reason="the server's own histogram says it is slower than gates.stress.p95_ms; make the model smaller",
     )
 
 
@@ -197,7 +186,8 @@ def _errors(seen: Mapping[str, Json], thresholds: Thresholds) -> Check:
         unit="fraction",
         n=count(seen, "challenger.asked") or 0,
         n_min=1,
-        reason=f"requests failed or were answered by another bundle: {value_at(seen, 'challenger.errors')}",
+        reason=f"requests failed or were answered by another bundle, see the sandbox's log: "
+        f"{value_at(seen, 'challenger.errors')}",
     )
 
 
@@ -210,7 +200,8 @@ def _advisory(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             Direction.AT_LEAST,
             unit="1/s",
             required=False,
-            reason="the largest rate that keeps the service level is below gates.stress.target_rps",
+            reason="the largest rate that keeps the service level is below gates.stress.target_rps; plan for "
+            "less, or for more servers",
         ),
         compare(
             "locust_p95",
@@ -220,7 +211,7 @@ def _advisory(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             unit="ms",
             n=count(seen, "challenger.locust.asked"),
             required=False,
-            reason="Locust's closed loop saw a higher latency than the service level",
+            reason="Locust's closed loop saw a higher latency than the service level; look at its report",
         ),
         compare(
             "spike_p95",
@@ -230,7 +221,7 @@ def _advisory(seen: Mapping[str, Json], thresholds: Thresholds) -> list[Check]:
             unit="ms",
             n=count(seen, "challenger.spike.asked"),
             required=False,
-            reason="twice the target rate is more than the server holds",
+            reason="twice the target rate is more than the server holds; plan for peaks, or more servers",
         ),
     ]
 

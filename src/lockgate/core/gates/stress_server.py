@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lockgate.core.gates.measured import count, number
+from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.ids import Json
-from lockgate.core.verdict import Check, Direction, Verdict, compare
+from lockgate.core.verdict import Check, Direction, Verdict, compare, doubted
 
 _ONCE_BYTES = 4 * 1024**2  # ours: pools took up to 3.1 MB once, in runs without a leak
 _BETWEEN = 4.0  # ours: the server's time and the floor must explain a quarter of what was seen at the limit
@@ -26,7 +26,7 @@ def witnessed(seen: Mapping[str, Json]) -> Check:
         n=count(seen, "challenger.server.sent"),
         reason="the server did not count as many requests as the generators say they sent; see both logs",
     )
-    return replace(check, verdict=Verdict.INCONCLUSIVE) if check.verdict is Verdict.FAIL else check
+    return doubted(check)
 
 
 def witness(seen: Mapping[str, Json], limit_ms: float) -> Check:
@@ -56,6 +56,21 @@ def witness(seen: Mapping[str, Json], limit_ms: float) -> Check:
         )
         return replace(check, verdict=Verdict.INCONCLUSIVE, reason=reason)
     return check
+
+
+def survived(seen: Mapping[str, Json]) -> Check:
+    """Check that the challenger's server was still there at the end: it may be slow, not gone."""
+    died = value_at(seen, "died")
+    gone = "challenger" in died if isinstance(died, Mapping) else None
+    code = died.get("challenger") if isinstance(died, Mapping) else None
+    return compare(
+        "server_died",
+        None if gone is None else float(gone),
+        0.0,
+        Direction.EQUAL,
+        unit="servers",
+        reason=f"the server ended with code {code} under load; see its log in the release folder",
+    )
 
 
 def memory_growth(seen: Mapping[str, Json], limit_bytes: float) -> Check:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le, Lt
 
 from lockgate.core.estimates import read_estimate
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
-from lockgate.core.gates.measured import number, value_at
+from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.ids import Stage
 from lockgate.core.spec import Positive
 from lockgate.core.verdict import Check, Direction, GateReport, compare, report
@@ -35,8 +35,8 @@ class Thresholds:
         rows: Fewer labelled rows of either part say nothing.
     """
 
-    improvement: float = 0.005
-    overfit_gap: Annotated[float, Ge(0)] = 0.4
+    improvement: Annotated[float, Ge(0), Lt(1)] = 0.005
+    overfit_gap: Annotated[float, Ge(0), Le(1)] = 0.4
     rows: Positive = 100
 
 
@@ -98,8 +98,7 @@ def _share_unknown(evidence: Evidence, part: str) -> float | None:
 
 
 def _rows(evidence: Evidence) -> int:
-    counts = [number(evidence.measurements, f"rows.{part}") for part in ("train", "validation")]
-    return int(min(each if each is not None else 0 for each in counts))
+    return min(count(evidence.measurements, f"rows.{part}") or 0 for part in ("train", "validation"))
 
 
 def _last_round(evidence: Evidence) -> Check | None:

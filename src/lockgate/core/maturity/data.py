@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockgate.core.estimates import number, within
+from lockgate.core.estimates import items, number, within
 from lockgate.core.maturity.record import UNKNOWN_SPEC, Answer, Area, Finding, Record
 from lockgate.core.verdict import Verdict
 
@@ -42,8 +42,7 @@ def beneficial(record: Record) -> Finding:
 def cost(record: Record) -> Finding:
     """D3: missing and distinct values of each feature beside what it earns; the time it takes is not measured."""
     title = "No feature's cost is too much"
-    listed = within(record.section("contributions"), "features")
-    features = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
+    features = items(within(record.section("contributions"), "features"))
     if features and all(number(within(each, "null_fraction")) is not None for each in features):
         why = "missing and distinct values of each feature stand beside what it earns; the time it takes does not"
         return _found("D3", title, Answer.HALF, why, ["evaluation.json, section contributions"])
@@ -53,8 +52,7 @@ def cost(record: Record) -> Finding:
 def requirements(record: Record) -> Finding:
     """D4: columns that no feature may be, declared and checked."""
     title = "Features adhere to meta-level requirements"
-    asked = within(record.spec.get("data"), "forbidden")
-    declared = isinstance(asked, Sequence) and not isinstance(asked, str) and bool(asked)
+    declared = bool(items(within(record.spec.get("data"), "forbidden")))
     checked = record.check_passed("leakage", "forbidden_features")
     where = [record.of_gate("leakage")]
     if declared and checked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lockgate.core.estimates import count, within
+from lockgate.core.estimates import count, items, within
 from lockgate.core.ids import Json
 from lockgate.core.maturity.record import UNKNOWN_SPEC, Answer, Area, Finding, Record
 
@@ -92,8 +92,7 @@ def slices(record: Record) -> Finding:
 def inclusion(record: Record) -> Finding:
     """M7: groups of the spec's sensitive columns compared."""
     title = "The model is tested for considerations of inclusion"
-    columns = record.spec.get("sensitive")
-    named = isinstance(columns, Sequence) and not isinstance(columns, str) and bool(columns)
+    named = bool(items(record.spec.get("sensitive")))
     if record.passed("fairness") and named:
         why = "groups of the declared columns were compared, with intervals"
         return _found("M7", title, Answer.YES, why, [record.of_gate("fairness"), "spec, sensitive"])

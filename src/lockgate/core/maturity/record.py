@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from lockgate.core.estimates import within
+from lockgate.core.estimates import items, within
 from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.verdict import Verdict
@@ -93,7 +93,7 @@ class Record:
         """Return a gate's checks, as recorded."""
         row = self.verdicts.get(gate)
         found = None if row is None else row.payload.get("checks")
-        return tuple(found) if isinstance(found, Sequence) and not isinstance(found, str) else ()
+        return tuple(items(found))
 
     def check_passed(self, gate: str, name: str) -> bool:
         """Tell whether a gate made at least one check of that name, and each of them passed."""
