@@ -11,7 +11,7 @@ from lockgate.core.blessing import Blessing, Subjects
 from lockgate.core.contract import GraphForm, ModelBundle, ModelContract, TaskKind
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
-from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, as_float, canonical_json, digest_bytes
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, as_float, canonical_json, digest_bytes, to_json
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.core.spec import DataSection, ModelSection, ReleaseSpec, TaskSection
 from lockgate.core.verdict import Direction, GateReport, compare, report
@@ -101,6 +101,7 @@ class Writer:
     champion: Digest | None = None
     target: FakeDeployTarget = field(default_factory=FakeDeployTarget)
     spec: ReleaseSpec = field(default_factory=small_spec)
+    spec_on_record: bool = False
 
     @property
     def subjects(self) -> Subjects:
@@ -118,7 +119,9 @@ class Writer:
         return self.ledger.append(MODEL, event, payload, release=self.release)
 
     def open(self) -> None:
-        self.add(Event.RELEASE_OPENED, run="r", reason="new data", started_by="worker", spec=self.spec.digest, code="c")
+        whole: dict[str, Json] = {"resolved_spec": to_json(self.spec)} if self.spec_on_record else {}
+        facts: dict[str, Json] = {"run": "r", "reason": "new data", "started_by": "worker", "code": "c", **whole}
+        self.add(Event.RELEASE_OPENED, spec=self.spec.digest, **facts)
 
     def judge(self, stage: Stage, score: Json = 0.9) -> tuple[GateReport, ...]:
         named = {name: str(value) for name, value in asdict(self.subjects).items() if value and name != "release"}

@@ -58,6 +58,10 @@ def parse_spec(given: object, *, where: str = "spec") -> ReleaseSpec:
     if not isinstance(given, dict):
         raise ConfigError(f"{where}: a spec is a mapping of sections; allowed: {', '.join(_keys(ReleaseSpec))}")
     _refuse_unknown(given, ReleaseSpec, where)
+    for path in _endless({name: section for name, section in given.items() if name != "training"}):
+        raise ConfigError(
+            f"{where}: {path}: must be a finite number; without an end nothing could fail by it", path=path
+        )
     body = dict(given)
     gates = body.pop("gates", None) or {}
     spec: ReleaseSpec = _validated(ReleaseSpec, body | {"gates": {}}, where)
@@ -65,6 +69,18 @@ def parse_spec(given: object, *, where: str = "spec") -> ReleaseSpec:
     for problem in _refuse(spec):
         raise ConfigError(f"{where}: {problem}")
     return spec
+
+
+def _endless(given: object, path: str = "") -> Iterator[str]:
+    """Yield where a number is infinite or NaN; parameters of an estimator may be, what is judged by may not."""
+    if isinstance(given, float) and not math.isfinite(given):
+        yield path
+    elif isinstance(given, dict):
+        for name, each in given.items():
+            yield from _endless(each, f"{path}.{name}" if path else str(name))
+    elif isinstance(given, list):
+        for place, each in enumerate(given):
+            yield from _endless(each, f"{path}.{place}")
 
 
 def _with_gates(spec: ReleaseSpec, given: object, where: str) -> ReleaseSpec:
@@ -221,8 +237,6 @@ def _refuse_costs(spec: ReleaseSpec) -> Iterator[str]:
     for row, costs in matrix.items():
         if set(costs) | {row} != set(classes):
             yield f"costs.matrix.{row} must price each decision ({named}); it prices {', '.join(costs) or 'none'}"
-        elif not all(map(math.isfinite, costs.values())):
-            yield f"costs.matrix.{row}: a cost must be finite; for what must not happen name a price far above the rest"
         elif costs.get(row, 0.0) >= min(price for decided, price in costs.items() if decided != row):
             yield f"costs.matrix.{row}: deciding {row!r} when it happens must cost less than any other decision"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lockgate.core.blessing import Subjects, bless
 from lockgate.core.ids import Digest, ReleaseId, Stage
-from lockgate.core.verdict import GateReport, Verdict
+from lockgate.core.verdict import Check, Direction, GateReport, Verdict
 from lockgate.errors import NotBlessed
 
 NAMES = ("schema", "quality", "champion")
@@ -82,3 +82,18 @@ def test_a_blessing_of_anything_else_is_another_blessing(field: str) -> None:
 def test_the_order_of_reports_does_not_change_the_blessing() -> None:
     reports = [passed(name) for name in NAMES]
     assert bless(SUBJECTS, reports, NAMES).digest == bless(SUBJECTS, reversed(reports), reversed(NAMES)).digest
+
+
+def test_a_gate_that_saw_no_champion_where_there_is_one_is_not_blessed() -> None:
+    absent = Check(
+        name="champion",
+        observed=None,
+        threshold=None,
+        direction=Direction.AT_LEAST,
+        verdict=Verdict.NOT_APPLICABLE,
+        reason="there never was a champion",
+    )
+    reports = [replace(passed(name), checks=(absent,) if name == "champion" else ()) for name in NAMES]
+    assert bless(SUBJECTS, reports, NAMES)
+    with pytest.raises(NotBlessed, match="gate champion left champion out for want of a champion"):
+        bless(replace(SUBJECTS, champion=Digest("9" * 64)), reports, NAMES)

@@ -165,3 +165,15 @@ def test_no_text_breaks_a_finder(text: str) -> None:
     personal_kinds([text])
     personal_words(text)
     named_like_personal([text])
+
+
+@pytest.mark.parametrize("owner", ["@", "e", "example.org"])
+def test_an_owner_that_is_a_piece_of_every_address_hides_none(tmp_path: Path, owner: str) -> None:
+    spec = replace(SPEC, model=replace(SPEC.model, owner=owner))
+    found = measured(tmp_path, spec, folder=bundle(tmp_path, **{"card.md": f"# toy\nOwner: {owner}\nask {MAIL}"}))
+    assert failed(judged(found)) == {"personal_bundle"}
+
+
+def test_an_address_in_a_part_without_an_ending_is_found(tmp_path: Path) -> None:
+    found = measured(tmp_path, folder=bundle(tmp_path, MLmodel=f"author: {MAIL}"))
+    assert failed(judged(found)) == {"personal_bundle"}

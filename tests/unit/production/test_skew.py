@@ -167,3 +167,18 @@ def test_a_feature_that_the_champion_does_not_have_yet_is_not_held_against_its_r
     more = replace(SPEC, data=replace(SPEC.data, numeric=(*SPEC.data.numeric, "new")))
     report = judged(measure_skew(more, CHAMPION, asked(rows), rows, ask))
     assert report.verdict is Verdict.PASS
+
+
+def test_a_column_of_the_champion_that_callers_never_send_is_another_value() -> None:
+    rows = landed()
+    silent = [
+        replace(each, rows=tuple({k: v for k, v in row.items() if k != "city"} for row in each.rows))
+        for each in asked(rows)
+    ]
+    assert judged(measure_skew(SPEC, CHAMPION, silent, rows, ask)).verdict is Verdict.PASS
+    report = judged(measure_skew(SPEC, CHAMPION, silent, rows, ask, takes=("x", "z", "city")))
+    (check,) = [each for each in report.checks if each.name == "worst_feature_match_fraction"]
+    assert check.verdict is Verdict.FAIL
+    assert "farthest apart: city" in check.reason
+    before = [replace(each, digest="b" * 64) for each in silent]  # of a predecessor that may not take it
+    assert judged(measure_skew(SPEC, CHAMPION, before, rows, ask, takes=("city",))).verdict is Verdict.PASS

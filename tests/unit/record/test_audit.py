@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from lockgate.core.heads import Head, head_message
-from lockgate.core.ids import Digest, Json, ReleaseId, Stage
+from lockgate.core.ids import Digest, Json, ReleaseId, Stage, digest_of
 from lockgate.core.ledger import Event, LedgerRow, next_row
+from lockgate.core.spec import ApprovalSection
 from lockgate.stages.audit import Means, verify
 from lockgate.stages.findings import Finding
 from tests.fakes import FakeClock, FakeDeployTarget, FakeLedger
@@ -245,6 +246,78 @@ def test_a_gate_that_reported_and_was_left_out_of_the_blessing_is_found() -> Non
     bless_release(writer.ledger, MODEL, writer.subjects, ["infra"])
     (finding,) = _audit(writer.ledger.rows(MODEL))
     assert (finding.what, "quality" in finding.message) == ("blessing", True)
+
+
+def _opened_with(spec: Json) -> Callable[[LedgerRow], LedgerRow | None]:
+    """Return the change that puts a whole spec on record; what names the spec's digest names this one's."""
+    digest = digest_of(spec)
+
+    def change(row: LedgerRow) -> LedgerRow | None:
+        return _with(row, spec=digest, resolved_spec=spec) if row.event is Event.RELEASE_OPENED else row
+
+    return change
+
+
+APPROVAL: dict[str, Json] = {"mode": "human", "approvers": ["Ada"], "four_eyes": True, "checklist": []}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"gates": {"infra": {"least": 0.95}}}, "was not judged by the thresholds"),
+        ({"gates": {"fairness": {}}}, "gate fairness never reported and was left out"),
+        ({"approval": {**APPROVAL, "approvers": ["Grace"]}}, "Ada approved, and the spec names Grace"),
+        ({"approval": {**APPROVAL, "checklist": ["read it"]}}, "checklist of the spec was not confirmed"),
+        ({}, "it was blessed by another spec than it was opened with"),
+    ],
+)
+def test_a_step_that_the_spec_on_record_did_not_allow_is_found_without_the_specs_file(spec: Json, told: str) -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    findings = _audit(_forged(rows, _opened_with(spec)))
+    assert [told in finding.message for finding in findings].count(True) == 1, findings
+
+
+def test_what_the_spec_on_record_allows_has_no_findings() -> None:
+    gates = {gate.name: ToyThresholds() for gate in TOY_GATES}
+    approval = ApprovalSection(approvers=("Ada",), four_eyes=True, checklist=())
+    writer = replace(_writer(), spec_on_record=True)
+    writer.spec = replace(writer.spec, gates=gates, approval=approval)
+    rows = writer.whole().ledger.rows(MODEL)
+    assert "resolved_spec" in rows[0].payload
+    assert _audit(rows) == ()
+
+
+def test_a_spec_on_record_that_is_not_the_one_it_was_opened_with_is_found() -> None:
+    forged = _forged(_writer().whole().ledger.rows(MODEL), _change(Event.RELEASE_OPENED, resolved_spec={"gates": {}}))
+    assert _whats(_audit(forged)) == {"record"}
+
+
+@pytest.mark.parametrize(
+    ("approver", "rules", "told"),
+    [
+        ("policy: when_all_pass", APPROVAL, "the policy approved, and the spec asks for a person"),
+        ("worker", {**APPROVAL, "approvers": []}, "had started it, and the spec asks for four eyes"),
+    ],
+)
+def test_an_approval_by_whom_the_spec_does_not_let_is_found(approver: str, rules: dict[str, Json], told: str) -> None:
+    rows = _forged(_writer().whole().ledger.rows(MODEL), _change(Event.APPROVAL_GIVEN, approver=approver))
+    findings = _audit(_forged(rows, _opened_with({"approval": rules})))
+    assert any(told in finding.message for finding in findings), findings
+
+
+def test_a_blessing_of_what_failed_before_it_passed_is_found() -> None:
+    writer = _writer()
+    writer.open()
+    blessing = writer.bless()
+    kept = [row for row in writer.ledger.rows(MODEL) if row.event is not Event.BLESSING]
+    other = _writer()
+    other.open()
+    other.judge(Stage.INFRA, 0.1)
+    failed = [row for row in other.ledger.rows(MODEL) if row.event is not Event.RELEASE_OPENED]
+    blessed = [row for row in writer.ledger.rows(MODEL) if row.event is Event.BLESSING]
+    findings = _audit(_forged((kept[0], *failed, *kept[1:], *blessed), lambda row: row))
+    assert blessing.subjects.release == FIRST
+    assert any("gate infra said FAIL before it said PASS" in finding.message for finding in findings), findings
 
 
 def test_two_open_releases_are_found() -> None:

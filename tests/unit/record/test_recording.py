@@ -163,3 +163,18 @@ def test_a_verdict_that_comes_between_reading_and_blessing_is_seen(writer: Write
     with pytest.raises(NotBlessed, match="infra said FAIL"):
         writer.bless()
     assert raced
+
+
+def test_a_gate_that_failed_is_not_measured_again_until_it_passes(writer: Writer) -> None:
+    writer.judge(Stage.EVALUATE)
+    writer.judge(Stage.INFRA, 0.1)
+    writer.judge(Stage.INFRA, 0.9)
+    with pytest.raises(NotBlessed, match="gate infra said FAIL before it said PASS"):
+        bless_release(writer.ledger, MODEL, writer.subjects, REQUIRED)
+
+
+def test_a_gate_that_could_not_measure_may_be_measured_again(writer: Writer) -> None:
+    writer.judge(Stage.EVALUATE)
+    writer.judge(Stage.INFRA, None)
+    writer.judge(Stage.INFRA, 0.9)
+    assert bless_release(writer.ledger, MODEL, writer.subjects, REQUIRED)

@@ -112,3 +112,34 @@ def test_a_file_that_is_no_yaml_says_where(tmp_path: Path) -> None:
     path.write_text("model: {name: [")
     with pytest.raises(ConfigError, match="is not YAML"):
         read_spec(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gates.champion.margin",
+        "gates.parity.difference",
+        "gates.drift.psi",
+        "gates.stress.p95_ms",
+        "gates.slices.excess_fraction",
+        "gates.batch.history_high",
+        "costs.false_positive",
+    ],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_without_end_is_refused_because_no_gate_could_fail_by_it(path: str, value: float) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        parse_spec(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("gates.training.improvement", -1.0),
+        ("gates.training.overfit_gap", 5.0),
+        ("gates.privacy.findings", -1),
+    ],
+)
+def test_a_threshold_that_no_candidate_could_miss_is_refused(path: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=path.rpartition(".")[2]):
+        parse_spec(changed(path, value))
