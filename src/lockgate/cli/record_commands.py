@@ -132,15 +132,20 @@ def verify(surface: Surface, release: Some = None, model: Model = None) -> int:
         rows = services.ledger.rows(name)
         counted += len(rows)
         found += _audit(services, name, rows, ReleaseId(release) if release else None)
-    held = not found
-    if found:
+    broken, notes = [f for f in found if not f.is_note], [f for f in found if f.is_note]
+    held = not broken
+    if broken:
         columns = ("model", "row", "release", "what", "finding")
-        surface.table("What does not hold", columns, [(f.model, f.seq, f.release, f.what, f.message) for f in found])
+        surface.table("What does not hold", columns, [(f.model, f.seq, f.release, f.what, f.message) for f in broken])
+    if notes:
+        releases = ", ".join(sorted({str(f.release) for f in notes}))
+        surface.text(f"{len(notes)} verdicts of {releases} are another program's: only what both check was recomputed")
     words = f"{counted} rows of {', '.join(names) or 'no model'}"
     surface.text(
-        f"{words}: everything holds" if held else f"{words}: {len(found)} findings", "green" if held else "bold red"
+        f"{words}: everything holds" if held else f"{words}: {len(broken)} findings", "green" if held else "bold red"
     )
-    surface.result({"holds": held, "rows": counted, "models": list(names), "findings": [_fields(f) for f in found]})
+    told = {"findings": [_fields(f) for f in broken], "notes": [_fields(f) for f in notes]}
+    surface.result({"holds": held, "rows": counted, "models": list(names), **told})
     return 0 if held else BROKEN
 
 
@@ -164,7 +169,7 @@ def _audit(
     if not isinstance(ledger, SqlLedger):
         raise IntegrityError("this ledger keeps no signed heads, so nothing proves that it was not rewritten")
     verifier = LedgerVerifier(ledger_signer(services.settings).public_path)
-    means = Means(gates=GATES, verifies=verifier.verify, specs=specs)
+    means = Means(gates=GATES, verifies=verifier.verify, specs=specs, code=services.code.digest)
     found = list(audit(name, rows, ledger.heads(name), means, release=release))
     return found + list(_bundles(services, rows, release))
 

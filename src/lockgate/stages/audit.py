@@ -20,9 +20,10 @@ from lockgate.core.ledger import GENESIS, Event, LedgerRow, hash_row
 from lockgate.core.records import read_record
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import GateReport, could_not_measure
+from lockgate.core.verdict import report as make_report
 from lockgate.errors import IntegrityError
 from lockgate.stages.audit_release import audit_releases
-from lockgate.stages.findings import Finding, finding_at
+from lockgate.stages.findings import PROGRAM, Finding, finding_at
 from lockgate.stages.recording import read_evidence, read_report, spec_on_record
 
 Verifies = Callable[[bytes, str], bool]
@@ -39,12 +40,16 @@ class Means:
         specs: Specs by digest, for releases whose own spec is not on record: the thresholds of a verdict must be the
             spec's.
         copies: Heads that were copied elsewhere: the dossier, MLflow's tags.
+        code: This program's digest. A verdict of another one may lack checks that this one makes, or have made others:
+            then what both check must agree, and its own checks must fold to it. None: every verdict is taken as this
+            program's own.
     """
 
     gates: Sequence[Gate]
     verifies: Verifies | None
     specs: Mapping[Digest, ReleaseSpec] = field(default_factory=dict)
     copies: Sequence[Head] = ()
+    code: Digest | None = None
 
 
 def verify(
@@ -118,7 +123,7 @@ def _verdicts(rows: Sequence[LedgerRow], means: Means) -> Iterator[Finding]:
             elif row.event is Event.EVIDENCE:
                 evidence[digest_of(row.payload)] = read_evidence(row)
             elif row.event is Event.VERDICT:
-                yield from _verdict(row, gates, evidence, thresholds.get(str(row.release), {}))
+                yield from _verdict(row, gates, evidence, thresholds.get(str(row.release), {}), means.code)
         except IntegrityError as unreadable:
             yield finding_at(row, "record", unreadable.message)
 
@@ -144,6 +149,7 @@ def _verdict(
     gates: Mapping[str, Gate],
     evidence: Mapping[Digest, Evidence],
     thresholds: Mapping[str, Json],
+    code: Digest | None,
 ) -> Iterator[Finding]:
     report = read_report(row)
     gate = gates.get(report.gate)
@@ -163,9 +169,22 @@ def _verdict(
         if (judged.gate, judged.stage, judged.release) != (report.gate, report.stage, row.release):
             yield finding_at(row, "evidence", f"gate {gate.name} judged evidence of {judged.gate} in {judged.release}")
         again = gate.judge(judged, read_record(gate.thresholds, recorded))
+        by = judged.subjects.get("code")
+        if code and by and by != code and _substance(again) != _substance(report) and _agree(report, again):
+            yield finding_at(row, PROGRAM, f"gate {gate.name} was judged by program {by[:12]}; what both check agrees")
+            return
     if _substance(again) != _substance(report):
         told = f"{again.verdict} by its evidence, {report.verdict} on record"
         yield finding_at(row, "verdict", f"gate {gate.name} is {told}; its numbers or its verdict were not derived so")
+
+
+def _agree(recorded: GateReport, again: GateReport) -> bool:
+    """Tell whether two programs judge alike what both of them check, and the recorded checks fold to their verdict."""
+    ours = {(check.name, check.slice): replace(check, reason="") for check in again.checks}
+    both = [check for check in recorded.checks if (check.name, check.slice) in ours]
+    alike = all(replace(check, reason="") == ours[check.name, check.slice] for check in both)
+    folded = make_report(recorded.gate, recorded.stage, recorded.checks, recorded.evidence or Digest(""))
+    return bool(both) and alike and folded.verdict is recorded.verdict
 
 
 def _substance(report: GateReport) -> Digest:

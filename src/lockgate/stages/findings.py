@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from lockgate.core.ids import ModelName, ReleaseId
 from lockgate.core.ledger import LedgerRow
+
+PROGRAM: Final = "program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +19,8 @@ class Finding:
         model: Whose record.
         seq: The row it shows at; None when it concerns the record as a whole.
         release: The release it concerns; None when it concerns the chain.
-        what: chain, head, record, evidence, verdict, thresholds, blessing, approval, traffic, outcome or missing.
+        what: chain, head, record, evidence, verdict, thresholds, blessing, approval, traffic, outcome or missing; or
+            program: nothing is wrong, but another program judged, and only what both check was recomputed.
         message: One sentence.
     """
 
@@ -25,6 +29,11 @@ class Finding:
     release: ReleaseId | None = None
     what: str
     message: str
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it only says how far the recomputation went."""
+        return self.what == PROGRAM
 
 
 def finding_at(row: LedgerRow, what: str, message: str) -> Finding:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from lockgate.core.evidence import Evidence
+from lockgate.core.gates import Gate
 from lockgate.core.heads import Head, head_message
 from lockgate.core.ids import Digest, Json, ReleaseId, Stage, digest_of
 from lockgate.core.ledger import Event, LedgerRow, next_row
 from lockgate.core.spec import ApprovalSection
+from lockgate.core.verdict import GateReport, Verdict, report
 from lockgate.stages.audit import Means, verify
 from lockgate.stages.findings import Finding
 from tests.fakes import FakeClock, FakeDeployTarget, FakeLedger
-from tests.record import MODEL, TOY_GATES, ToyThresholds, Writer
+from tests.record import MODEL, TOY_GATES, ToyThresholds, Writer, judge_toy
 
 FIRST, SECOND = ReleaseId("flights-0001"), ReleaseId("flights-0002")
 BUNDLE, NEXT = Digest("b" * 64), Digest("c" * 64)
@@ -332,3 +336,44 @@ def test_one_release_can_be_asked_about() -> None:
     rows = _forged(writer.ledger.rows(MODEL), _drop(Event.APPROVAL_GIVEN))
     assert verify(MODEL, rows, _heads(rows), MEANS, release=FIRST)
     assert _whats(verify(MODEL, rows, _heads(rows), MEANS, release=SECOND)) == {"missing"}
+
+
+def _stricter_program() -> tuple[Gate, ...]:
+    """Return the gates of a program that makes one check more than the one that judged."""
+
+    def judge(evidence: Evidence, thresholds: ToyThresholds) -> GateReport:
+        told = judge_toy(evidence, thresholds)
+        more = replace(told.checks[0], name="a_new_check", verdict=Verdict.FAIL)
+        return report(told.gate, told.stage, [*told.checks, more], evidence.digest)
+
+    return tuple(replace(gate, judge=judge) for gate in TOY_GATES)
+
+
+def test_verdicts_of_an_older_program_are_noted_where_what_both_check_agrees() -> None:
+    rows = _writer().whole().ledger.rows(MODEL)
+    newer = replace(MEANS, gates=_stricter_program(), code=Digest("f" * 64))
+    findings = _audit(rows, newer)
+    assert {finding.is_note for finding in findings} == {True}
+    assert len(findings) == len([row for row in rows if row.event is Event.VERDICT])
+    assert "verdict" in _whats(_audit(rows, replace(newer, code=None)))
+
+
+def test_a_doctored_verdict_of_an_older_program_is_found_all_the_same() -> None:
+    def better(row: LedgerRow) -> LedgerRow:
+        if row.event is not Event.VERDICT:
+            return row
+        checks: Any = row.payload["checks"]
+        return _with(row, checks=[{**checks[0], "observed": 0.99}, *checks[1:]])
+
+    rows = _forged(_writer().whole().ledger.rows(MODEL), better)
+    newer = replace(MEANS, gates=_stricter_program(), code=Digest("f" * 64))
+    assert "verdict" in _whats(_audit(rows, newer))
+
+
+def test_a_verdict_that_its_own_checks_do_not_fold_to_is_no_other_programs_matter() -> None:
+    writer = _writer()
+    writer.open()
+    writer.judge(Stage.EVALUATE, 0.1)
+    rows = _forged(writer.ledger.rows(MODEL), _change(Event.VERDICT, verdict="PASS"))
+    newer = replace(MEANS, gates=_stricter_program(), code=Digest("f" * 64))
+    assert "verdict" in _whats(_audit(rows, newer))
