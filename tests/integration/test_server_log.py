@@ -21,7 +21,7 @@ from lockgate.core.ids import ModelName
 from lockgate.serving.log.archive_status import Kept, read_status
 from lockgate.serving.log.archiver import Archiver
 from lockgate.serving.log.logged_line import read_line
-from lockgate.serving.log.segments import lines, segments
+from lockgate.serving.log.segments import binary_file, lines, segments
 from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,9 @@ class Callers:
 
 
 def logged_ids(state: Path) -> list[str]:
-    read = [read_line(line) for path in segments(state / "predictions" / "toy") for line in lines(path)]
+    read = [
+        read_line(line, binary_file(path)) for path in segments(state / "predictions" / "toy") for line in lines(path)
+    ]
     assert None not in read
     return [line.prediction_id for line in read if line is not None]
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from lockgate.serving.cores import usable_cores
+from lockgate.serving.hands import Hands
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
-from lockgate.serving.model.column_values import RowColumns
+from lockgate.serving.model.column_values import MatrixColumns, RowColumns, rows_of
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.model.fence import ModelFailed, RunTimedOut
@@ -86,7 +85,7 @@ class Answering:
         self._together = MicroBatches()
         self.shadows: Final = ShadowRunner(self._shadowed, max_rows=options.limits.rows)
         threads = min(BATCH_THREADS, usable_cores())
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="batch")
+        self._hands = Hands(threads, "batch")
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}{os.urandom(5).hex()}-"
         self._id_count = 0
 
@@ -200,13 +199,12 @@ class Answering:
         if model.breaker.open:
             kind = RunTimedOut if model.breaker.timed_out else ModelFailed
             raise kind(f"bundle {model.digest} failed several times in a row and is not asked for a while")
-        row = model.encoder.encode_row(columns)
+        row = None if isinstance(columns, MatrixColumns) else model.encoder.encode_row(columns)
         if row is not None:
             return await self._together.answer(model, row, limit_s)
-        if len(next(iter(columns.values()), ())) <= INLINE_ROWS:
+        if rows_of(columns) <= INLINE_ROWS:
             return model.answer(columns, self._max_rows, limit_s)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, model.answer, columns, self._max_rows, limit_s)
+        return await self._hands.run(model.answer, columns, self._max_rows, limit_s)
 
     async def _fall_back(
         self, route: Route | None, choice: Choice, columns: Columns, failed: ModelFailed | RequestRefused
@@ -232,7 +230,7 @@ class Answering:
     async def _explain(self, model: ServedModel, columns: Columns) -> Explanation:
         from lockgate.serving.model.explanation import explain
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, explain, model, columns)
+        return await self._hands.run(explain, model, columns)
 
     def _shadowed(self, result: ShadowResult) -> None:
         answer = result.answer
@@ -262,4 +260,4 @@ class Answering:
     def close(self) -> None:
         """Run the copies that wait, for a while at most, and end the threads."""
         self.shadows.close()
-        self._threads.shutdown()
+        self._hands.close()

@@ -23,7 +23,7 @@ from lockgate.serving.log.archive_labels import WAITING, LabelJoin, prediction_f
 from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, size_of
 from lockgate.serving.log.archive_status import ArchiveStatus, Kept, LabelCounts, archive_folder, read_status
 from lockgate.serving.log.archive_tables import convert
-from lockgate.serving.log.segments import SUFFIX, lines, segments, taken
+from lockgate.serving.log.segments import BINARY_SUFFIX, SUFFIX, binary_file, lines, segments, taken
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +81,15 @@ class Archive:
                 yield from segments(folder)
 
     def _remove_nameless(self) -> None:
-        """Remove segments whose writer was killed before it had named them; they are empty."""
+        """Remove segments whose writer was killed before it had named them, empty ones, and what lies beside none."""
         for left in self._state.glob(f"predictions/*/.*{SUFFIX}"), self._state.glob(f"labels/.*{SUFFIX}"):
             for path in left:
                 with taken(path) as got:
                     if got:
                         path.unlink()
+        for path in self._state.glob(f"predictions/*/*{BINARY_SUFFIX}"):
+            if not path.with_suffix(SUFFIX).exists():  # somebody else has removed the segment
+                path.unlink()
 
     def _archive(self, segment: Path) -> None:
         try:
@@ -106,7 +109,7 @@ class Archive:
                 *(str(file.relative_to(self._folder)) for file in done.files),
             ),
         )
-        self._commit(done.files, (segment,), status)
+        self._commit(done.files, (segment, binary_file(segment)), status)
 
     def _join_labels(self) -> None:
         """Join new labels with all predictions, and those that wait with the predictions they were not held against."""

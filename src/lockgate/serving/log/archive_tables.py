@@ -21,7 +21,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs publish
 from lockgate.serving.disk import temporary
 from lockgate.serving.log.logged_line import Kind, LoggedColumns, LoggedLine, read_columns, read_line
 from lockgate.serving.log.packed_columns import LoggedValues, PackedColumn, listed
-from lockgate.serving.log.segments import lines
+from lockgate.serving.log.segments import binary_file, lines
 
 logger = logging.getLogger(__name__)
 
@@ -102,17 +102,20 @@ def convert(segment: Path, archive: Path) -> Converted:
 
 def _read(segment: Path, done: Converted) -> Iterator[LoggedLine]:
     """Return the lines of a segment, counting those that are none; half a line at its end is one."""
-    size = 0
+    size, beside, lost = 0, binary_file(segment), 0
     for number, line in enumerate(lines(segment), 1):
         size += len(line)
-        read = read_line(line)
+        read = read_line(line, beside)
         if read is None:
             done.broken += 1
             logger.error("%s, line %d is no line of the prediction log; it is left out", segment, number)
             continue
+        lost += read.binary is not None and read.inputs is None
         done.requests += 1
         done.rows += read.rows
         yield read
+    if lost:
+        logger.error("%s does not hold the inputs of %d requests; they are archived without", beside, lost)
     if segment.stat().st_size > size:
         done.broken += 1
         logger.warning("%s ends in half a line, which its writer did not finish; it is left out", segment)
@@ -124,7 +127,7 @@ def _guessed(segment: Path, digest: str) -> LoggedColumns:
     outputs: dict[str, Kind] = {}
     hashed: set[str] = set()
     omitted: set[str] = set()
-    for read in filter(None, map(read_line, lines(segment))):
+    for read in filter(None, (read_line(line, binary_file(segment)) for line in lines(segment))):
         if read.digest == digest:
             for types, columns in ((inputs, read.inputs or {}), (outputs, read.outputs)):
                 for name, values in columns.items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from lockgate.core.contract import ModelContract
 from lockgate.core.ids import Digest
+from lockgate.serving.log.binary_columns import Line, Placed
 from lockgate.serving.log.logged_line import columns_file, describe
 from lockgate.serving.log.record import Record
 from lockgate.serving.log.segments import Segment
@@ -25,17 +26,17 @@ class Lane:
         self._began = 0.0  # of the open segment; the wall clock may jump
         self._described: set[str] = set()
         self._contracts: dict[str, ModelContract] = {}  # of bundles that are not described yet
-        self._pieces: list[bytes] = []
+        self._waiting = Placed()
         self._rows = self._bytes = 0
 
-    def add(self, record: Record, line: Sequence[bytes], length: int) -> None:
-        """Take a line, in pieces, and its length."""
+    def add(self, record: Record, line: Line) -> None:
+        """Take a line."""
         if record.contract is not None and record.digest not in self._described:
             self._described.add(record.digest)
             self._contracts[record.digest] = record.contract
-        self._pieces += line
+        self._waiting.add(line)
         self._rows += record.rows
-        self._bytes += length
+        self._bytes += line.size
 
     def write(self) -> tuple[int, int]:
         """Write what waits and return how many rows and bytes that was; all of it still waits after an error.
@@ -43,7 +44,8 @@ class Lane:
         Raises:
             OSError: The disk does not take it.
         """
-        if not self._pieces:
+        waiting = self._waiting
+        if not waiting.pieces:
             return 0, 0
         if self._segment is None:
             self._opened += 1
@@ -51,9 +53,10 @@ class Lane:
             self._segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
         for digest in tuple(self._contracts):
             self._describe(Digest(digest))
-        self._segment.write(self._pieces)
+        waiting.place(self._segment.binary_size)
+        self._segment.write(waiting.pieces, waiting.blobs)
         written = self._rows, self._bytes
-        self._pieces.clear()
+        waiting.clear()
         self._rows = self._bytes = 0
         return written
 
@@ -69,7 +72,9 @@ class Lane:
     def close_if(self, size: int, age_s: float) -> None:
         """Close a segment that has grown to a size or an age."""
         segment = self._segment
-        if segment is not None and (segment.size >= size or time.monotonic() - self._began >= age_s):
+        if segment is not None and (
+            segment.size + segment.binary_size >= size or time.monotonic() - self._began >= age_s
+        ):
             self.close()
 
     def close(self) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from lockgate.core.contract import ColumnType, ModelContract, TaskKind
 from lockgate.core.wire import OUTPUT
+from lockgate.serving.log.binary_columns import Binary, unpacked
 from lockgate.serving.log.packed_columns import LoggedValues
 
 LIVE: Final = "live"
@@ -30,9 +32,10 @@ class LoggedLine(msgspec.Struct, frozen=True):
 
     Attributes:
         outputs: Values by output, one a row, as a list or packed; `packed_columns.listed` gives the list.
-        inputs: Likewise by column; None where inputs are not kept.
+        inputs: Likewise by column; None where inputs are not kept, or lie in a file that does not hold them.
         hashed: Hashes by column, one a row, for the columns of which only that is kept.
         omitted: Columns that were left out.
+        binary: Which part of the file beside the segment holds inputs; None: none does.
     """
 
     time: datetime
@@ -52,6 +55,7 @@ class LoggedLine(msgspec.Struct, frozen=True):
     trace: str | None = None
     hashed: dict[str, list[str | None]] | None = None
     omitted: tuple[str, ...] = ()
+    binary: Binary | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -84,12 +88,26 @@ _LINE = msgspec.json.Decoder(LoggedLine)
 _COLUMNS = msgspec.json.Decoder(LoggedColumns)
 
 
-def read_line(line: bytes) -> LoggedLine | None:
-    """Return a line's content; None where it is no line of the log, or not a whole one."""
+def read_line(line: bytes, beside: Path | None = None) -> LoggedLine | None:
+    """Return a line's content; None where it is no line of the log, or not a whole one.
+
+    Args:
+        line: The line.
+        beside: The file beside its segment, `segments.binary_file`; without it, inputs that lie there are None.
+
+    Raises:
+        OSError: The file beside cannot be read.
+    """
     try:
         read = _LINE.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    if read.binary is not None and read.inputs is not None:
+        data = None if beside is None else read.binary.read(beside)
+        inputs = None if data is None else unpacked(read.inputs, read.rows, data)
+        if data is not None and inputs is None:
+            return None
+        read = replace(read, inputs=inputs)
     return read if read.is_whole else None
 
 

@@ -1,5 +1,7 @@
 """Columns of large requests in a line of the prediction log: base64 of an array, instead of a text a number.
 
+Inputs of still larger ones lie outside the line, see `binary_columns`.
+
     {"dtype": "<f4", "base64": "..."}                                numbers, one a row; NaN is null
     {"dtype": "<f4", "base64": "...", "width": 3}                    so many numbers a row, row by row
     {"dtype": "|i1", "base64": "...", "values": ["red", "blue"]}     strings: indices of `values`, -1 is null
@@ -28,6 +30,7 @@ PIECE_BYTES: Final = 96 << 10  # about 0.1 ms of base64; a multiple of three, so
 Packable: TypeAlias = CodedStrings | npt.NDArray[Any]
 Dtype: TypeAlias = Literal["<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8"]
 _STARTS: Final = {np.dtype(name): b'{"dtype":"%b","base64":"' % name.encode() for name in get_args(Dtype)}
+DTYPES: Final = frozenset(_STARTS)
 _KINDS: Final = frozenset(dtype.kind for dtype in _STARTS)
 _ONE_BYTE: Final = np.dtype("|i1")
 _TWO_BYTES: Final = np.dtype("<i2")
@@ -42,12 +45,16 @@ class PackedColumn(msgspec.Struct, frozen=True, gc=False):
         base64: Its bytes.
         values: What the array's numbers are indices of; None: they are the values.
         width: How many numbers are one row's; None: one is, and rows are no lists.
+        begin: Where its bytes lie in the file beside the segment, see `binary_columns`; None: they are here.
+        step: Bytes from one value to the next there; None: they lie side by side.
     """
 
     dtype: Dtype
-    base64: bytes
+    base64: bytes = b""
     values: tuple[str, ...] | None = None
     width: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    begin: int | None = msgspec.field(default=None, name="from")
+    step: int | None = None
 
     def __len__(self) -> int:
         """Return the rows."""
@@ -104,10 +111,10 @@ def packed(column: Packable) -> Iterable[bytes]:
     """
     end = b'"}'
     if isinstance(column, CodedStrings):
-        array, values = _used(column)
+        array, values = used_codes(column)
         end = b'","values":%b}' % orjson.dumps(values)
     else:
-        array = _smallest(column)
+        array = smallest(column)
         if array.ndim > 1:
             end = b'","width":%d}' % array.shape[1]
     start = _STARTS[array.dtype]
@@ -122,7 +129,7 @@ def _pieces(array: npt.NDArray[Any]) -> Iterator[bytes]:
         yield binascii.b2a_base64(octets[at : at + PIECE_BYTES].data, newline=False)
 
 
-def _smallest(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def smallest(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the same numbers in fewer bytes, where they are whole and small; contiguous, little endian."""
     dtype = numbers.dtype
     if dtype not in _STARTS:
@@ -137,7 +144,7 @@ def _smallest(numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return tiny if tiny.astype(_TWO_BYTES).tobytes() == short.tobytes() else short
 
 
-def _used(column: CodedStrings) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+def used_codes(column: CodedStrings) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
     """Return indices and values, of these only what a row has: what no row holds was not asked about."""
     codes, values = column.codes, column.values
     seen = np.zeros(len(values) + 1, np.bool_)

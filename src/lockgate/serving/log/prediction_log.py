@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from lockgate.serving.log.binary_columns import Line
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.lane import Lane
 from lockgate.serving.log.record import WHOLE_ROWS, LineEncoder, Record
@@ -33,6 +34,7 @@ QUEUE_BYTES = 32 << 20
 SEGMENT_AGE_S = 600.0  # ours: what the archive and the labels wait for at most
 CHUNK_RECORDS = 32  # lines made in one go: about 0.15 ms at 24 columns
 CHUNK_BYTES = 1 << 20  # so that few large lines wait at a time
+_BLOB_ROWS: Final = 96  # as long as so many rows take, an array takes that is kept as it came
 BREATH_S = 0.00005  # the interpreter is given to whoever wants it for at least this long between two chunks
 COMPLAIN_EVERY_S = 30.0
 _WAKES_PER_FLUSH: Final = 5
@@ -193,22 +195,23 @@ class PredictionLog:
             line = self._encode(record)
             self._queue.popleft()
             self._encoded_bytes += record.body_bytes
-            length = sum(map(len, line))
-            if not length or (self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes):
+            length = 0 if line is None else line.size
+            if line is None or (self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes):
                 self._lost_rows += record.rows
                 self._taken_rows += record.rows
                 continue
             lane = self._lanes.get(record.model)
             if lane is None:
                 lane = self._lanes[record.model] = self._new_lane(record.model)
-            lane.add(record, line, length)
+            lane.add(record, line)
             self._waiting_bytes += length
-            rows, size = rows + record.rows, size + length
+            rows += min(record.rows, _BLOB_ROWS * len(line.blobs)) if line.blobs else record.rows
+            size += length
             if rows >= WHOLE_ROWS or size >= CHUNK_BYTES:
                 break
 
-    def _encode(self, record: Record) -> list[bytes]:
-        """Return a record's line, empty where it has none: one odd record must not end the log."""
+    def _encode(self, record: Record) -> Line | None:
+        """Return a record's line, None where it has none: one odd record must not end the log."""
         try:
             return self._lines.encode(record)
         except OSError:
@@ -216,7 +219,7 @@ class PredictionLog:
         except Exception as odd:  # noqa: BLE001 - whatever a caller's values bring about
             if self._may_complain():
                 logger.error("prediction %s cannot be logged: %s", record.prediction_id, odd)  # noqa: TRY400 - said
-            return []
+            return None
 
     def _may_complain(self) -> bool:
         now = time.monotonic()

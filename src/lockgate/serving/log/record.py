@@ -4,12 +4,13 @@ A line holds every field of `Record` but `contract` and `body_bytes`. Of the inp
 knows: those that `LogPolicy` hashes stand under `hashed` instead, those that it omits are named under `omitted`; both
 keys are there only where the policy has such columns. Whatever else a caller sent is not kept.
 
-Arrays of a request with more than `PACKED_ROWS` rows are written as `packed_columns` has them.
+Arrays of a request with more than `PACKED_ROWS` rows are written as `packed_columns` has them, inputs of one with more
+than `BINARY_ROWS` as `binary_columns` has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,14 +19,16 @@ import numpy as np
 import orjson
 
 from lockgate.core.contract import ColumnType, ModelContract
+from lockgate.serving.log.binary_columns import BINARY_ROWS, BinaryColumns, Line, is_binary
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.packed_columns import PACKED_ROWS, PIECE_BYTES, is_packable, packed
-from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, MatrixColumns, RowColumns, Values
+from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, Labels, MatrixColumns, RowColumns, Values
 
 WHOLE_ROWS: Final = 256  # ours: a request with more is work enough for one go of the writer
 PIECE_VALUES: Final = 2048  # about 0.1 ms
 BREATH_BYTES: Final = PIECE_BYTES // 3 * 4  # of base64, after which others may have the interpreter: about 0.1 ms
 _TEXT_COST: Final = 8  # times what a byte of base64 costs, where a text is made of each number
+_COLUMNS: Final = {name: b',"%b":' % name.encode() for name in ("inputs", "hashed", "outputs")}
 _HASHES_AT_ONCE: Final = 128  # about 0.2 ms
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -101,8 +104,9 @@ class LineEncoder:
         """Take the hash for columns that are not to be read, and what to call between two pieces of a long line."""
         self._keyed, self._breathe = keyed, breathe
         self._policies: dict[str, _Policy] = {}
+        self._binary = BinaryColumns()
 
-    def encode(self, record: Record) -> list[bytes]:
+    def encode(self, record: Record) -> Line:
         """Return a record as one line of JSON, that of a large request in pieces.
 
         Raises:
@@ -113,9 +117,15 @@ class LineEncoder:
         if record.rows <= PACKED_ROWS:
             line = orjson.dumps(fields, default=_to_json, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)
             # orjson's bytes keep the 8 kB they were written into, for as long as the line waits for the disk
-            return [memoryview(line).tobytes()]
+            return Line([memoryview(line).tobytes()])
+        self._binary.take()  # what a line that failed has left
         with np.errstate(all="ignore"):  # whether a cast kept every bit is looked at afterwards
-            return [*self._pieces(fields), b"\n"]
+            pieces = [*self._pieces(fields)]
+        blobs = self._binary.take()
+        if not blobs:
+            return Line([*pieces, b"}\n"])
+        pieces.append(b',"binary":{"bytes":%d,"at":' % sum(blob.nbytes for blob in blobs))
+        return Line([*pieces, b"", b"}}\n"], blobs, len(pieces))
 
     def _fields(self, record: Record) -> dict[str, Any]:
         policy = self._policy(record)
@@ -174,30 +184,41 @@ class LineEncoder:
         return hashed
 
     def _pieces(self, fields: Mapping[str, Any]) -> Iterator[bytes]:
-        """Return the line of a large request piece by piece."""
-        start = b"{"
-        for name, value in fields.items():
-            yield start + orjson.dumps(name) + b":"
-            if name in {"inputs", "hashed", "outputs"} and value is not None:
-                yield from self._column_pieces(value)
-            else:
-                yield orjson.dumps(value, default=_to_json, option=_OPTIONS)
-            start = b","
-        yield b"}"
+        """Return the line of a large request piece by piece, all but its end; its columns come last."""
+        facts = {name: value for name, value in fields.items() if value is None or name not in _COLUMNS}
+        yield orjson.dumps(facts, default=_to_json, option=_OPTIONS)[:-1]
+        for name, key in _COLUMNS.items():
+            columns = fields.get(name)
+            if columns is not None:
+                yield key
+                yield from self._column_pieces(columns, binary=name == "inputs" and fields["rows"] > BINARY_ROWS)
 
-    def _column_pieces(self, columns: Columns) -> Iterator[bytes]:
+    def _column_pieces(self, columns: Columns, *, binary: bool) -> Iterator[bytes]:
+        matrix = self._binary.matrix(columns) if binary else None
+        if matrix is not None:
+            yield matrix
+            return
         start, unbroken = b"{", 0
         for name, column in (columns.contiguous() if isinstance(columns, MatrixColumns) else columns).items():
             yield start + orjson.dumps(name) + b":"
             start = b","
-            pieces, cost = (packed(column), 1) if is_packable(column) else (_text_pieces(column), _TEXT_COST)
-            for piece in pieces:
+            for piece, cost in self._costed(column, binary=binary):
                 yield piece
-                unbroken += cost * len(piece)
+                unbroken += cost
                 if unbroken >= BREATH_BYTES:
                     self._breathe()
                     unbroken = 0
         yield b"}" if columns else b"{}"
+
+    def _costed(self, column: Values, *, binary: bool) -> Iterable[tuple[bytes, int]]:
+        """Return the pieces of a column, each with what it costs, in bytes of base64."""
+        if isinstance(column, Labels):
+            column = column.coded
+        if binary and is_binary(column):
+            return (self._binary.column(column),)
+        if is_packable(column):
+            return ((piece, len(piece)) for piece in packed(column))
+        return ((piece, _TEXT_COST * len(piece)) for piece in _text_pieces(column))
 
 
 def _text_pieces(column: Values) -> Iterator[bytes]:
@@ -221,8 +242,8 @@ def _to_list(column: Values) -> Sequence[object]:
     if isinstance(column, CodedStrings):
         values: tuple[str | None, ...] = (*column.values, None)  # a null's code is -1
         return [values[code] for code in column.codes.tolist()]
-    if isinstance(column, np.ndarray):
-        listed: list[object] = column.tolist()
+    if isinstance(column, np.ndarray | Labels):
+        listed: list[object] = list(column.tolist())
         return listed
     return column
 
@@ -235,7 +256,7 @@ def _to_json(value: object) -> object:
         return value.contiguous()
     if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
         return np.ascontiguousarray(value)  # orjson then writes a float32 in its shortest form, as it does any other
-    if isinstance(value, CodedStrings | np.ndarray):
+    if isinstance(value, CodedStrings | Labels | np.ndarray):
         return _to_list(value)
     if isinstance(value, Flag):
         return {"flag": value.flag, "column": value.column, "rows": value.rows}

@@ -1,6 +1,7 @@
 """Segments: files of JSON lines that one process appends to and others may read, or take once they are closed.
 
     <folder>/<UTC time of opening>-w<worker>-<number>.jsonl
+    <folder>/<the same>.numbers       where there are such requests: what `binary_columns` keeps outside the lines
 
 A segment is locked as long as its writer has it open, however the writer ends; what can be locked is closed for good.
 It gets its name only under the lock, so that nobody takes it in between. A writer that was killed may leave half a
@@ -17,7 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from lockgate.serving.log.binary_columns import Appended
+
 SUFFIX: Final = ".jsonl"
+BINARY_SUFFIX: Final = ".numbers"
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _BLOCK_BYTES: Final = 1 << 20
 _WRITE_BYTES: Final = 128 << 10  # about 0.03 ms to put together
@@ -28,8 +32,13 @@ def open_for_appending(path: Path) -> int:
     return os.open(path, _WRITE, 0o640)
 
 
+def binary_file(segment: Path) -> Path:
+    """Return the file beside a segment, which there may not be; it is opened after the segment and goes with it."""
+    return segment.with_suffix(BINARY_SUFFIX)
+
+
 class Segment:
-    """A file that is written now.
+    """A file that is written now, and the one beside it.
 
     Attributes:
         size: Its bytes.
@@ -54,6 +63,8 @@ class Segment:
         name = f"{now:%Y%m%dT%H%M%S.%fZ}-w{worker}-{number:06d}{SUFFIX}"
         hidden = folder / f".{name}"
         self.size, self._torn = 0, False
+        self._binary: Appended | None = None
+        self._opener, self._beside = opener, binary_file(folder / name)
         self._handle = opener(hidden)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,13 +75,27 @@ class Segment:
                 hidden.unlink()
             raise
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    @property
+    def binary_size(self) -> int:
+        """Bytes of the file beside."""
+        return 0 if self._binary is None else self._binary.size
+
+    def write(self, pieces: Sequence[bytes], blobs: Sequence[memoryview] = ()) -> None:
         """Append all pieces or nothing: what was written of them is cut off again.
+
+        Args:
+            pieces: Of lines.
+            blobs: What these lines speak of; goes into the file beside, before them.
 
         Raises:
             OSError: The disk does not take it.
         """
         self._mend()
+        beside = self.binary_size
+        if blobs:
+            if self._binary is None:
+                self._binary = Appended(self._opener(self._beside))
+            self._binary.write(blobs)
         self._torn = True
         size = self.size
         try:
@@ -80,6 +105,8 @@ class Segment:
                 while rest:
                     rest = rest[os.write(self._handle, rest) :]
         except OSError:
+            if self._binary is not None:
+                self._binary.take_back(beside)
             self._mend()
             raise
         self.size, self._torn = size, False
@@ -104,6 +131,8 @@ class Segment:
 
     def close(self) -> None:
         """Let others take it."""
+        if self._binary is not None:
+            self._binary.close()
         os.close(self._handle)
 
 

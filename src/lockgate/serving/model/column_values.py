@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+
+Matrix: TypeAlias = npt.NDArray[np.float32]
+Texts: TypeAlias = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,56 @@ class CodedStrings:
     def __len__(self) -> int:
         """Return the rows."""
         return len(self.codes)
+
+
+class Labels(Sequence[str]):
+    """The class of each of many rows: a list of strings that is not made before somebody wants strings.
+
+    Attributes:
+        codes: Index of each row's class, int [rows].
+        classes: What the codes stand for, object (str) [classes].
+    """
+
+    __slots__ = ("classes", "codes")
+
+    def __init__(self, codes: npt.NDArray[np.intp], classes: Texts) -> None:
+        """Take the codes and what they stand for."""
+        self.codes, self.classes = codes, classes
+
+    def __len__(self) -> int:
+        """Return the rows."""
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        """Return the class of a row, or of several."""
+        if isinstance(at, slice):
+            return Labels(self.codes[at], self.classes).tolist()
+        label: str = self.classes[self.codes[at]]
+        return label
+
+    def __iter__(self) -> Iterator[str]:
+        """Return each row's class."""
+        return iter(self.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other is the same labels, as a list or like these."""
+        return isinstance(other, Labels | list) and self.tolist() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # like a list
+
+    def tolist(self) -> list[str]:
+        """Return each row's class."""
+        labels: list[str] = self.classes.take(self.codes).tolist()
+        return labels
+
+    @property
+    def coded(self) -> CodedStrings:
+        """The same as a column."""
+        return CodedStrings(self.codes.astype(np.int32), tuple(self.classes.tolist()))
 
 
 Values: TypeAlias = Sequence[object] | npt.NDArray[Any] | CodedStrings
@@ -100,8 +153,10 @@ class MatrixColumns(Mapping[str, Values]):
         return dict(zip(self.names, np.ascontiguousarray(self.matrix.T), strict=True))
 
 
-Matrix: TypeAlias = npt.NDArray[np.float32]
-Texts: TypeAlias = npt.NDArray[np.object_]
+def rows_of(columns: Columns) -> int:
+    """Return the rows of a request, by its first column."""
+    return len(columns.matrix) if isinstance(columns, MatrixColumns) else len(next(iter(columns.values()), ()))
+
 
 UNKNOWN_CATEGORY: Final = "unknown_category"
 OUT_OF_RANGE: Final = "out_of_range"

@@ -14,18 +14,19 @@ from lockgate.core.decisions import decider
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError
 from lockgate.serving.model.bundle import VerifiedBundle
+from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import Columns, EncodedRow, Flags, InputEncoder
 from lockgate.serving.model.fence import DEFAULT, Breaker, Fence, ModelFailed, RunTimedOut
 from lockgate.serving.model.graph_session import open_graph
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
-Output = npt.NDArray[np.float32] | list[str]
+Output = npt.NDArray[np.float32] | list[str] | Labels
 OUTPUTS: Final[Mapping[TaskKind, tuple[str, ...]]] = {
     TaskKind.BINARY: ("probability", "label"),
     TaskKind.MULTICLASS: ("probabilities", "label"),
     TaskKind.REGRESSION: ("value",),
 }
-_FEW: Final = 64  # ours: so many labels are looked up one by one before an array of them has paid for itself
+_FEW: Final = 64  # ours: so many labels are looked up one by one before `Labels` have paid for themselves
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         outputs: By name, see `OUTPUTS`: `probability` and `value` float32 [rows], `probabilities` float32
-            [rows, classes], `label` one string a row. Always finite.
+            [rows, classes], `label` one string a row, of many rows as `Labels`. Always finite.
         rows: How many rows.
         flags: What did not keep to the contract.
     """
@@ -181,13 +182,12 @@ class ServedModel:
             return {self._named_output: scores}
         return {self._named_output: scores, "label": self._labels(self.decide(scores))}
 
-    def _labels(self, indices: npt.NDArray[Any]) -> list[str]:
+    def _labels(self, indices: npt.NDArray[Any]) -> list[str] | Labels:
         """Return the class of each row by its index, int or bool [rows]."""
         classes = self.contract.classes
         if len(indices) <= _FEW:
             return [classes[each] for each in indices.tolist()]
-        labels: list[str] = self._classes.take(indices.astype(np.intp)).tolist()
-        return labels
+        return Labels(indices.astype(np.intp), self._classes)
 
     def _named_rows(self, scores: npt.NDArray[np.float32]) -> list[Mapping[str, Output]]:
         """Return the outputs of each row as those of a request of its own."""

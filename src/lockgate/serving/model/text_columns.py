@@ -83,7 +83,7 @@ class TextColumn:
                 values = self._indexed(values)
         flags = (*self._null(values, lacking), *self._unknown(values))
         taken = [*map(self._taken, values.values), self.absent]
-        return self._array(taken)[values.codes], flags  # -1, null, is the last one
+        return self._array(taken).take(values.codes), flags  # -1, null, is the last one
 
     def _taken(self, value: str) -> float | str:
         return value if self.codes is None else self.codes.get(value, _NAN)
@@ -111,8 +111,10 @@ class TextColumn:
         categories = self.categories
         if categories is None:
             return
-        unknown = np.array([*(value not in categories for value in values.values), False])[values.codes]
-        rows = np.flatnonzero(unknown)
+        unknown = [value not in categories for value in values.values]
+        if True not in unknown:
+            return
+        rows = np.flatnonzero(np.array([*unknown, False])[values.codes])
         if rows.size:
             if self.policy.unknown_category is Policy.REFUSE:
                 raise faults.unknown_category(self.column, int(rows[0]), values.values[values.codes[rows[0]]])

@@ -92,8 +92,11 @@ class Connection(HttpToolsProtocol):
             self._all.malformed += 1
             self._refuse(_HEAD_TOO_LARGE if isinstance(broken.__context__, _HeadTooLarge) else _NOT_HTTP)
         else:
-            if self.cycle is None or self.cycle.scope is not self.scope:
+            exchange = self.cycle
+            if exchange is None or exchange.scope is not self.scope:
                 self._bound_head(len(data))
+            elif exchange.more_body and len(exchange.body) > HIGH_WATER_LIMIT and not exchange.response_complete:
+                self.flow.pause_reading()
         if self._unstarted is not None:
             started, self._unstarted = self._unstarted, None
             self._start_asgi_task(started, self.app)
@@ -188,8 +191,6 @@ class Connection(HttpToolsProtocol):
         if exchange is None or exchange.response_complete or exchange.scope is not self.scope:
             return
         exchange.body = exchange.body + body if exchange.body else body
-        if len(exchange.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
         exchange.set()
 
     def on_message_complete(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import orjson
 
 from lockgate.serving.http.handling import ARROW, Headers, Request, Response
+from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import Output
 from lockgate.serving.options import Limits
@@ -121,6 +122,9 @@ def _array(data: Output) -> Array:
     """Return an output as an Arrow array: strings, float32, or lists of as many float32 as there are classes."""
     import pyarrow as pa
 
+    if isinstance(data, Labels):
+        classes = pa.array(data.classes.tolist(), pa.string())
+        return pa.DictionaryArray.from_arrays(pa.array(data.codes), classes).dictionary_decode()
     numbers: Any = data
     if type(data) is list or numbers.ndim == 1:
         return pa.array(data)

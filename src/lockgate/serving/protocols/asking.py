@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from lockgate.serving.http.handling import Headers, Request, caller_request_id, caller_trace
+from lockgate.serving.model.column_values import rows_of
 from lockgate.serving.model.columns import CodedStrings, Columns, Values
 from lockgate.serving.routing.router import Choice
 from lockgate.serving.service import Prediction, Service
@@ -83,7 +84,7 @@ async def predict(
 
 def plain_row(columns: Columns) -> Columns:
     """Return a single row of arrays and codes as lists, which is how a single row is cheapest; others as they are."""
-    if len(next(iter(columns.values()), ())) != 1:
+    if rows_of(columns) != 1:
         return columns
     return {name: _listed(values) for name, values in columns.items()}
 

@@ -9,6 +9,7 @@ import orjson
 
 from lockgate.core.contract import TaskKind
 from lockgate.serving.http.handling import Headers, Response, json_bytes
+from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.dataplane import OUTPUTS, Answer, Output
 from lockgate.serving.protocols.v2_binary import raw_bytes
 from lockgate.serving.protocols.v2_model import CONTRIBUTIONS
@@ -38,6 +39,7 @@ def infer_response(prediction: Prediction, asked: InferRequest, headers: Headers
     }
     if (wanted is not None or asked.binary_output) and any(asked.wants_binary(tensor["name"]) for tensor in tensors):
         return _with_binary(body, tensors, asked, headers)
+    _list_labels(tensors)
     return Response(200, json_bytes(body), headers=headers)
 
 
@@ -104,12 +106,19 @@ def _parameters(prediction: Prediction) -> dict[str, object]:
 
 
 def _tensor(name: str, data: Output) -> dict[str, Any]:
-    if type(data) is list:
+    if type(data) is list or isinstance(data, Labels):
         return {"name": name, "datatype": "BYTES", "shape": [len(data)], "data": data}
     numbers: Any = data
     if numbers.ndim == 1:
         return {"name": name, "datatype": "FP32", "shape": [len(numbers)], "data": numbers}
     return {"name": name, "datatype": "FP32", "shape": list(numbers.shape), "data": numbers.reshape(-1)}
+
+
+def _list_labels(tensors: list[dict[str, Any]]) -> None:
+    """Make strings of the labels that go into the JSON."""
+    for tensor in tensors:
+        if isinstance(tensor.get("data"), Labels):
+            tensor["data"] = tensor["data"].tolist()
 
 
 def _contributions(explanation: Explanation) -> dict[str, Any]:
@@ -135,6 +144,7 @@ def _with_binary(
             raw = raw_bytes(tensor.pop("data"))
             tensor["parameters"] = {**tensor.get("parameters", {}), "binary_data_size": len(raw)}
             behind.append(raw)
+    _list_labels(tensors)
     said = json_bytes(body)
     length = (BINARY_HEADER, b"%d" % len(said))
     return Response(200, b"".join((said, *behind)), BINARY, (*headers, length))

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import CodedStrings, Values
 from lockgate.serving.refusals import Reason, refuse
 
@@ -170,6 +171,9 @@ def raw_bytes(data: npt.NDArray[np.float32] | Sequence[str]) -> bytes:
     """Return an output as the extension sends it: FP32, or BYTES for strings."""
     if isinstance(data, np.ndarray):
         return data.astype("<f4", copy=False).tobytes()
+    if isinstance(data, Labels):
+        sent = np.array([_Sent()[each] for each in data.classes.tolist()], object)
+        return b"".join(sent.take(data.codes).tolist())
     return b"".join(map(_Sent().__getitem__, data))
 
 
