@@ -26,6 +26,7 @@ def without_signing_key(stack: Stack) -> Iterator[None]:
         away.rename(key)
 
 
+@pytest.mark.soak
 def test_retry_runs_the_failed_stage_and_those_after_it_only(stack: Stack) -> None:
     with without_signing_key(stack):
         stack.land(MODEL)

@@ -121,6 +121,7 @@ def test_a_slow_server_breaks_its_service_level_and_is_slower_than_the_champion(
     assert checks["champion_ratio"] is Verdict.FAIL
 
 
+@pytest.mark.soak
 def test_a_server_that_cannot_keep_up_does_not_achieve_the_rate(tmp_path: Path) -> None:
     run = drive(tmp_path, delay_ms=200.0, turns=1)
     report, checks = report_of(run)

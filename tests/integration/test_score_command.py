@@ -191,7 +191,11 @@ def test_a_run_that_is_ended_in_the_middle_leaves_no_half_file_and_the_next_one_
 ) -> None:
     pq.write_table(pa.concat_tables([rows(200_000)] * 30), place.source)
     running = subprocess.Popen(
-        place.command("--model", MODEL, "--keep", "key", "--workers", "1"), env=place.environ, stderr=subprocess.DEVNULL
+        place.command("--model", MODEL, "--keep", "key", "--workers", "1"),
+        env=place.environ,
+        stderr=subprocess.DEVNULL,
+        # a shell that runs the tests in its background has them, and what they start, ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread matters to it
     )
     try:
         end = time.monotonic() + 60
