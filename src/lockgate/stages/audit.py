@@ -19,7 +19,7 @@ from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, digest_of, to_
 from lockgate.core.ledger import GENESIS, Event, LedgerRow, hash_row
 from lockgate.core.records import read_record
 from lockgate.core.spec import ReleaseSpec
-from lockgate.core.verdict import GateReport, could_not_measure
+from lockgate.core.verdict import Check, GateReport, Verdict, could_not_measure, holds
 from lockgate.core.verdict import report as make_report
 from lockgate.errors import IntegrityError
 from lockgate.stages.audit_release import audit_releases
@@ -179,12 +179,27 @@ def _verdict(
 
 
 def _agree(recorded: GateReport, again: GateReport) -> bool:
-    """Tell whether two programs judge alike what both of them check, and the recorded checks fold to their verdict."""
-    ours = {(check.name, check.slice): replace(check, reason="") for check in again.checks}
+    """Tell whether another program's report stands, as far as this one can say.
+
+    Both observed the same wherever both observed something, what passed is on the right side of its threshold, and the
+    recorded checks fold to the recorded verdict. Thresholds, units and what binds are the other program's own.
+    """
+    ours = {(check.name, check.slice): check.observed for check in again.checks}
     both = [check for check in recorded.checks if (check.name, check.slice) in ours]
-    alike = all(replace(check, reason="") == ours[check.name, check.slice] for check in both)
+    alike = all(None in {check.observed, ours[check.name, check.slice]} or _same(check, ours) for check in both)
     folded = make_report(recorded.gate, recorded.stage, recorded.checks, recorded.evidence or Digest(""))
-    return bool(both) and alike and folded.verdict is recorded.verdict
+    return bool(both) and alike and all(map(_stands, recorded.checks)) and folded.verdict is recorded.verdict
+
+
+def _same(check: Check, ours: Mapping[tuple[str, str], float | None]) -> bool:
+    return check.observed == ours[check.name, check.slice]
+
+
+def _stands(check: Check) -> bool:
+    """Tell whether a check that passed is on the right side of its threshold."""
+    if check.verdict is not Verdict.PASS or check.observed is None or check.threshold is None:
+        return check.verdict is not Verdict.PASS or check.observed is not None
+    return holds(check.observed, check.threshold, check.direction)
 
 
 def _substance(report: GateReport) -> Digest:

@@ -358,12 +358,13 @@ def test_verdicts_of_an_older_program_are_noted_where_what_both_check_agrees() -
     assert "verdict" in _whats(_audit(rows, replace(newer, code=None)))
 
 
-def test_a_doctored_verdict_of_an_older_program_is_found_all_the_same() -> None:
+@pytest.mark.parametrize("doctored", [{"observed": 0.99}, {"threshold": 0.95}])
+def test_a_doctored_verdict_of_an_older_program_is_found_all_the_same(doctored: dict[str, Json]) -> None:
     def better(row: LedgerRow) -> LedgerRow:
         if row.event is not Event.VERDICT:
             return row
         checks: Any = row.payload["checks"]
-        return _with(row, checks=[{**checks[0], "observed": 0.99}, *checks[1:]])
+        return _with(row, checks=[{**checks[0], **doctored}, *checks[1:]])
 
     rows = _forged(_writer().whole().ledger.rows(MODEL), better)
     newer = replace(MEANS, gates=_stricter_program(), code=Digest("f" * 64))
