@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lockgate.adapters.durable_files import room_for, sync
+from lockgate.adapters.durable_files import room_for
 from lockgate.adapters.signer import ensure_keys, sign_folder
 from lockgate.config import Settings
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, ModelName, canonical_json, digest_bytes
+from lockgate.serving.disk import sync
 from lockgate.serving.model.bundle import MANIFEST, open_bundle
 from lockgate.serving.model.signature import load_public_key
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lockgate.core.ids import Digest
 from lockgate.errors import TransientError
+from lockgate.serving.disk import sync
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ROOM_WORDS = ("No space left on device", "os error 28", "File too large", "os error 27", "Disk quota exceeded")
@@ -78,12 +79,3 @@ def write_whole(target: Path, text: str) -> None:
             sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

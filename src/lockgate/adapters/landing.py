@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockgate.adapters.durable_files import copy_whole, sha256_of, sync, write_whole
+from lockgate.adapters.durable_files import copy_whole, sha256_of, write_whole
 from lockgate.config import Settings
 from lockgate.core.ids import Digest, ModelName
 from lockgate.errors import BadInput
 from lockgate.ports import Batch, Clock
+from lockgate.serving.disk import sync
 
 SETTLE_S = 2.0
 """A file that is no whole Parquet counts as still being written until it has not changed for so long."""

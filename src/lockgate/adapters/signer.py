@@ -13,9 +13,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lockgate.adapters.durable_files import room_for, sync
+from lockgate.adapters.durable_files import room_for
 from lockgate.config import Settings
 from lockgate.errors import ConfigError
+from lockgate.serving.disk import sync
 from lockgate.serving.model.bundle import NOT_OURS, SIGNATURE
 
 

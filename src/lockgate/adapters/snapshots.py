@@ -20,12 +20,13 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
-from lockgate.adapters.durable_files import room_for, sha256_of, sync
+from lockgate.adapters.durable_files import room_for, sha256_of
 from lockgate.adapters.split import PARTS, split
 from lockgate.core.ids import Digest, Json, canonical_json, digest_of, is_digest
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, IntegrityError
 from lockgate.ports import Snapshot
+from lockgate.serving.disk import sync
 
 SCHEMA_VERSION = 1
 BATCH_PART = "batch"

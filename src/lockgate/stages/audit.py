@@ -185,21 +185,19 @@ def _agree(recorded: GateReport, again: GateReport) -> bool:
     recorded checks fold to the recorded verdict. Thresholds, units and what binds are the other program's own.
     """
     ours = {(check.name, check.slice): check.observed for check in again.checks}
-    both = [check for check in recorded.checks if (check.name, check.slice) in ours]
-    alike = all(None in {check.observed, ours[check.name, check.slice]} or _same(check, ours) for check in both)
+    both = [(check.observed, ours[key]) for check in recorded.checks if (key := (check.name, check.slice)) in ours]
+    alike = all(then == now for then, now in both if None not in {then, now})
     folded = make_report(recorded.gate, recorded.stage, recorded.checks, recorded.evidence or Digest(""))
     return bool(both) and alike and all(map(_stands, recorded.checks)) and folded.verdict is recorded.verdict
 
 
-def _same(check: Check, ours: Mapping[tuple[str, str], float | None]) -> bool:
-    return check.observed == ours[check.name, check.slice]
-
-
 def _stands(check: Check) -> bool:
     """Tell whether a check that passed is on the right side of its threshold."""
-    if check.verdict is not Verdict.PASS or check.observed is None or check.threshold is None:
-        return check.verdict is not Verdict.PASS or check.observed is not None
-    return holds(check.observed, check.threshold, check.direction)
+    if check.verdict is not Verdict.PASS:
+        return True
+    if check.observed is None:
+        return False
+    return check.threshold is None or holds(check.observed, check.threshold, check.direction)
 
 
 def _substance(report: GateReport) -> Digest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.core.contract import LogPolicy, ProbeRequest, ProbeSet, TaskKind
-from lockgate.core.evidence import Evidence
 from lockgate.core.gates import privacy
-from lockgate.core.ids import Json, ModelName, ReleaseId, Stage, to_json
+from lockgate.core.ids import Json, ModelName
 from lockgate.core.personal_data import iban, luhn, named_like_personal, personal_kinds, personal_words
 from lockgate.core.replay import LoggedRequest
 from lockgate.core.spec import DataSection, ModelSection, ReleaseSpec, ServingSection, TaskSection
 from lockgate.core.verdict import GateReport, Verdict
 from lockgate.stages.privacy import measure_privacy
+from tests.unit.data.toy import failing
+from tests.unit.data.toy import judged as judge
 
 SPEC = ReleaseSpec(
     model=ModelSection(name=ModelName("toy"), owner="ann@example.org"),
@@ -40,20 +40,7 @@ def bundle(folder: Path, **parts: str) -> Path:
 
 
 def judged(measured: dict[str, Json]) -> GateReport:
-    evidence = Evidence(
-        gate="privacy",
-        stage=Stage.PACKAGE,
-        release=ReleaseId("toy-1"),
-        measured_at=datetime(2026, 1, 1, tzinfo=UTC),
-        measured_on="here",
-        subjects={},
-        measurements=to_json(measured),  # type: ignore[arg-type]  # an object gives an object
-    )
-    return privacy.judge(evidence, privacy.Thresholds())
-
-
-def failed(report: GateReport) -> set[str]:
-    return {check.name for check in report.checks if check.verdict is Verdict.FAIL and check.required}
+    return judge(privacy.GATE, measured)
 
 
 CLEAN: dict[str, list[object]] = {"city": ["oslo", "rome", None], "contact": ["desk", "phone"]}
@@ -68,13 +55,13 @@ def measured(tmp_path: Path, spec: ReleaseSpec = SPEC, **changed: Any) -> dict[s
 def test_clean_data_log_probes_and_bundle_pass_and_the_owner_is_no_finding(tmp_path: Path) -> None:
     report = judged(measured(tmp_path))
     assert report.verdict is Verdict.PASS
-    assert not failed(report)
+    assert not failing(report)
 
 
 def test_an_address_in_the_data_is_stopped_and_the_message_names_the_column(tmp_path: Path) -> None:
     found = measured(tmp_path, columns={**CLEAN, "contact": [*(f"p{n}" for n in range(5_000)), MAIL]})
     report = judged(found)
-    assert failed(report) == {"personal_data"}
+    assert failing(report) == {"personal_data"}
     assert "contact: 1 x e-mail address" in report.reason
     assert MAIL not in str(found)
 
@@ -82,7 +69,7 @@ def test_an_address_in_the_data_is_stopped_and_the_message_names_the_column(tmp_
 def test_a_declared_column_may_be_in_the_data_but_not_openly_in_the_log(tmp_path: Path) -> None:
     declared = replace(SPEC, data=replace(SPEC.data, personal=("contact",)))
     columns = {**CLEAN, "contact": [MAIL]}
-    assert failed(judged(measured(tmp_path, declared, columns=columns))) == {"declared_and_logged"}
+    assert failing(judged(measured(tmp_path, declared, columns=columns))) == {"declared_and_logged"}
     hashed = replace(declared, serving=ServingSection(log=LogPolicy(hashed=("contact",))))
     assert judged(measured(tmp_path, hashed, columns=columns)).verdict is Verdict.PASS
     silent = replace(declared, serving=ServingSection(log=LogPolicy(inputs=False)))
@@ -98,7 +85,7 @@ def test_a_declared_column_may_be_in_the_data_but_not_openly_in_the_log(tmp_path
     ],
 )
 def test_an_address_in_the_log_is_stopped_wherever_it_stands(tmp_path: Path, request_: LoggedRequest) -> None:
-    assert failed(judged(measured(tmp_path, logged=[request_]))) == {"personal_log"}
+    assert failing(judged(measured(tmp_path, logged=[request_]))) == {"personal_log"}
 
 
 def test_a_log_that_was_not_read_is_an_error(tmp_path: Path) -> None:
@@ -107,9 +94,9 @@ def test_a_log_that_was_not_read_is_an_error(tmp_path: Path) -> None:
 
 def test_an_address_in_a_probe_or_a_part_of_the_bundle_is_stopped(tmp_path: Path) -> None:
     probes = replace(PROBES, requests=(ProbeRequest(name="p", row={"city": MAIL}, output=(0.5,)),))
-    assert failed(judged(measured(tmp_path, probes=probes))) == {"personal_probe_requests"}
+    assert failing(judged(measured(tmp_path, probes=probes))) == {"personal_probe_requests"}
     folder = bundle(tmp_path, **{"contract.json": f'{{"categories": ["{MAIL}", "oslo"]}}'})
-    assert failed(judged(measured(tmp_path, folder=folder))) == {"personal_bundle"}
+    assert failing(judged(measured(tmp_path, folder=folder))) == {"personal_bundle"}
 
 
 def test_a_column_named_as_if_personal_is_told_and_does_not_block(tmp_path: Path) -> None:
@@ -171,9 +158,9 @@ def test_no_text_breaks_a_finder(text: str) -> None:
 def test_an_owner_that_is_a_piece_of_every_address_hides_none(tmp_path: Path, owner: str) -> None:
     spec = replace(SPEC, model=replace(SPEC.model, owner=owner))
     found = measured(tmp_path, spec, folder=bundle(tmp_path, **{"card.md": f"# toy\nOwner: {owner}\nask {MAIL}"}))
-    assert failed(judged(found)) == {"personal_bundle"}
+    assert failing(judged(found)) == {"personal_bundle"}
 
 
 def test_an_address_in_a_part_without_an_ending_is_found(tmp_path: Path) -> None:
     found = measured(tmp_path, folder=bundle(tmp_path, MLmodel=f"author: {MAIL}"))
-    assert failed(judged(found)) == {"personal_bundle"}
+    assert failing(judged(found)) == {"personal_bundle"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ import pandas as pd
 import pytest
 
 from lockgate.core.contract import TaskKind
-from lockgate.core.evidence import Evidence
 from lockgate.core.gates import skew
-from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, to_json
+from lockgate.core.ids import Digest, Json, ModelName
 from lockgate.core.replay import LoggedRequest
 from lockgate.core.spec import DataSection, ModelSection, ReleaseSpec, TaskSection
 from lockgate.core.verdict import GateReport, Verdict
 from lockgate.stages.skew import measure_skew
+from tests.unit.data.toy import judged as judge
 
 CHAMPION = Digest("a" * 64)
 SPEC = ReleaseSpec(
@@ -53,16 +52,7 @@ def asked(frame: pd.DataFrame, *, digest: str = CHAMPION, by: str = "request_id"
 
 
 def judged(measured: dict[str, Json], **thresholds: Any) -> GateReport:
-    evidence = Evidence(
-        gate="skew",
-        stage=Stage.VALIDATE_DATA,
-        release=ReleaseId("toy-1"),
-        measured_at=datetime(2026, 1, 1, tzinfo=UTC),
-        measured_on="here",
-        subjects={},
-        measurements=to_json(measured),  # type: ignore[arg-type]  # an object gives an object
-    )
-    return skew.judge(evidence, skew.Thresholds(**thresholds))
+    return judge(skew.GATE, measured, **thresholds)
 
 
 def verdict_of(report: GateReport, check: str) -> Verdict:
