@@ -33,13 +33,28 @@ class Event(StrEnum):
     STAGED = "staged"  # bundle, sequence
     APPROVAL_ASKED = "approval_asked"  # blessing, dossier, champion, expires_at, run
     APPROVAL_REMINDED = "approval_reminded"  # expires_at
-    APPROVAL_GIVEN = "approval_given"  # approver, reason, checklist, blessing, dossier, champion
+    APPROVAL_GIVEN = "approval_given"  # approver, reason, checklist, blessing, dossier, champion, complete, code
     APPROVAL_REFUSED = "approval_refused"  # approver, reason
     TRAFFIC_INTENDED = "traffic_intended"  # environment, from, to, why
     TRAFFIC_VERIFIED = "traffic_verified"  # environment, sequence, from, to, answers
     TRAFFIC_UNVERIFIED = "traffic_unverified"  # environment, sequence, from, to, reason
     RELEASE_ENDED = "release_ended"  # outcome, reason, gate
     REFUSED = "refused"  # what, by, reason
+    ROLLOUT_BEGUN = "rollout_begun"  # course, challenger, champion, salt, run, allocation; see core/rollout/record.py
+    ROLLOUT_MOVED = "rollout_moved"  # event, state: one transition of the rollout's machine
+    ROLLOUT_LOOK = "rollout_look"  # number, now, counted, look, plan, decision: statistics, what they say; moves it too
+    ROLLOUT_ASKED = "rollout_asked"  # what (pause, resume, abort, promote), by, reason
+    ROLLOUT_ENDED = "rollout_ended"  # verdict, reason
+    ROUTING_INTENDED = "routing_intended"  # environment, the Routing; the row's seq is the server's sequence
+    ROUTING_VERIFIED = "routing_verified"  # environment, sequence, the Routed
+    DRILL = "drill"  # passed, fault, times_s, lost; a rehearsed rollback
+    OVERRIDE_ASKED = "override_asked"  # gate, by (one person), reason, until
+    OVERRIDDEN = "overridden"  # gate, by (two people), reason, until; or withdrawn
+    RELEASE_ASKED = "release_asked"  # run, by: a person who showed a token started this run
+    PERSON_ADDED = "person_added"  # name, role, fingerprint; in a chain of their own, see core/approval_people.py
+    PERSON_REVOKED = "person_revoked"  # name
+    RETRAINING_DECIDED = "retraining_decided"  # the whole Decision; run, key: see stages/learning.py
+    ALERT = "alert"  # what, reason, next
 
 
 class Outcome(StrEnum):
@@ -249,7 +264,7 @@ def _follow_release(  # noqa: PLR0911 - one return an event
         case Event.APPROVAL_REMINDED:
             return replace(opened, reminded=True)
         case Event.APPROVAL_GIVEN | Event.APPROVAL_REFUSED:
-            return replace(opened, waiting=False)
+            return replace(opened, waiting=row.payload.get("complete") is False)  # one approval of two
         case Event.RELEASE_ENDED:
             return None
         case _:

@@ -23,30 +23,55 @@ from lockgate.core.spec_sections.judgement import (
     SliceColumn,
     SliceSection,
 )
+from lockgate.core.spec_sections.learning import Automation, IncidentSection, RetrainingSection, Window
 from lockgate.core.spec_sections.model import ModelSection, Risk, TaskSection
-from lockgate.core.spec_sections.release import (
-    ApprovalMode,
-    ApprovalSection,
-    RetrainingSection,
+from lockgate.core.spec_sections.release import ApprovalMode, ApprovalSection, ServingSection
+from lockgate.core.spec_sections.rollout import (
+    BanditSection,
+    ContractGuardrail,
+    DrillSection,
+    ErrorsGuardrail,
+    GuardrailsSection,
+    KpiGuardrail,
+    LatencyGuardrail,
+    Metric,
+    PlanSection,
+    QualityGuardrail,
     RolloutSection,
     RolloutStrategy,
-    ServingSection,
+    ScoreGuardrail,
+    StepSection,
 )
 from lockgate.core.spec_sections.training import SearchSection, TrainingSection
 from lockgate.core.spec_sections.units import Fraction, Positive, Scalar, Seconds
+from lockgate.core.spec_sections.watching import AlertsSection, MonitoringSection, SloSection
 
 __all__ = [
+    "AlertsSection",
     "ApprovalMode",
     "ApprovalSection",
+    "Automation",
+    "BanditSection",
+    "ContractGuardrail",
     "CostsSection",
     "DataSection",
     "DirectionalSection",
+    "DrillSection",
     "Effect",
+    "ErrorsGuardrail",
     "EvaluationSection",
     "Fraction",
+    "GuardrailsSection",
+    "IncidentSection",
     "InvariantSection",
+    "KpiGuardrail",
+    "LatencyGuardrail",
+    "Metric",
     "ModelSection",
+    "MonitoringSection",
+    "PlanSection",
     "Positive",
+    "QualityGuardrail",
     "ReleaseSpec",
     "RetrainingSection",
     "Risk",
@@ -54,15 +79,19 @@ __all__ = [
     "RolloutSection",
     "RolloutStrategy",
     "Scalar",
+    "ScoreGuardrail",
     "SearchSection",
     "Seconds",
     "ServingSection",
     "SliceColumn",
     "SliceSection",
+    "SloSection",
     "SplitMethod",
     "SplitSection",
+    "StepSection",
     "TaskSection",
     "TrainingSection",
+    "Window",
 ]
 
 
@@ -83,6 +112,7 @@ class ReleaseSpec:
         approval: Who decides.
         rollout: How it takes over.
         serving: How the server answers.
+        monitoring: What is watched while it serves.
         retraining: What starts a release.
         costs: What a wrong decision costs.
         evaluation: What offline evaluation looks at beyond its gates.
@@ -100,6 +130,7 @@ class ReleaseSpec:
     approval: ApprovalSection = field(default_factory=ApprovalSection)
     rollout: RolloutSection = field(default_factory=RolloutSection)
     serving: ServingSection = field(default_factory=ServingSection)
+    monitoring: MonitoringSection = field(default_factory=MonitoringSection)
     retraining: RetrainingSection = field(default_factory=RetrainingSection)
     costs: CostsSection = field(default_factory=CostsSection)
     evaluation: EvaluationSection = field(default_factory=EvaluationSection)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from lockgate.ports.data import Batch, DatasetStore, DataValidator, Ingested, Snapshot
 from lockgate.ports.record import Clock, Ledger
 from lockgate.ports.release import BundleStore, DeployTarget, Readback, Registry
+from lockgate.ports.rollout import TrafficLog, TrafficRouter
 from lockgate.ports.runs import FlowRuns, Notifier, RunState
 from lockgate.ports.training import Fit, Scorer
 
@@ -31,4 +32,6 @@ __all__ = [
     "RunState",
     "Scorer",
     "Snapshot",
+    "TrafficLog",
+    "TrafficRouter",
 ]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lockgate.core.approval_rules import approvals, needed_on_record
 from lockgate.core.blessing import Blessing
-from lockgate.core.ids import Digest, Json, digest_of
+from lockgate.core.ids import Digest, Json, ReleaseId, digest_of
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.verdict import GateReport, Verdict
 from lockgate.errors import ApprovalVoid, NotBlessed
+from lockgate.stages.overriding import no_longer_overridden
 from lockgate.stages.traffic import Switch, settle, switch_traffic
+
+_DECIDING = (Event.RELEASE_OPENED, Event.RELEASE_ASKED, Event.APPROVAL_ASKED, Event.APPROVAL_GIVEN)
 
 
 def promote(switch: Switch, blessing: Blessing, staging: GateReport, dossier: Digest, *, why: str) -> LedgerRow:
@@ -24,22 +28,40 @@ def promote(switch: Switch, blessing: Blessing, staging: GateReport, dossier: Di
 
     Raises:
         NotBlessed: The staging gate did not pass for this bundle.
-        ApprovalVoid: Nobody approved, or the blessing, the dossier or the champion is not what was approved.
+        ApprovalVoid: Too few people approved, the blessing, the dossier or the champion is not what was approved, or an
+            override that it needs was withdrawn.
         RolloutAborted: The bundle could not be verified in production; the champion before serves.
         LedgerConflict: Another controller changed the traffic meanwhile.
     """
     subjects = blessing.subjects
+    require_allowed(switch, blessing, staging, dossier)
+    settle(switch, unless=(subjects.release, subjects.bundle))
+    _require_champion(switch, blessing)
+    return switch_traffic(switch, subjects.release, subjects.bundle, why=why)
+
+
+def require_allowed(switch: Switch, blessing: Blessing, staging: GateReport, dossier: Digest) -> None:
+    """Check that a bundle may have production's traffic, be it a share of it or all; changes nothing.
+
+    Raises:
+        NotBlessed: The staging gate did not pass for this bundle.
+        ApprovalVoid: Too few people approved, the blessing, the dossier or the champion is not what was approved, or an
+            override that it needs was withdrawn.
+    """
     _require_staged(switch, blessing, staging)
     _require_approved(switch, blessing, dossier)
-    settle(switch, unless=(subjects.release, subjects.bundle))
-    traffic = switch.traffic()
+    if switch.traffic().pending is None:
+        _require_champion(switch, blessing)
+
+
+def _require_champion(switch: Switch, blessing: Blessing) -> None:
+    subjects, traffic = blessing.subjects, switch.traffic()
     if (subjects.release, subjects.bundle) not in traffic.promoted and traffic.champion != subjects.champion:
         raise ApprovalVoid(
             f"{subjects.release} was compared with champion {subjects.champion}, and {traffic.champion} serves now; "
             "start a new release",
             release=subjects.release,
         )
-    return switch_traffic(switch, subjects.release, subjects.bundle, why=why)
 
 
 def _require_staged(switch: Switch, blessing: Blessing, staging: GateReport) -> None:
@@ -74,3 +96,19 @@ def _require_approved(switch: Switch, blessing: Blessing, dossier: Digest) -> No
                 release=subjects.release,
                 what=what,
             )
+    _require_enough(switch, subjects.release, ships)
+    withdrawn = no_longer_overridden(switch.ledger, switch.model, blessing)
+    if withdrawn is not None:
+        raise ApprovalVoid(withdrawn, release=subjects.release)
+
+
+def _require_enough(switch: Switch, release: ReleaseId, ships: Mapping[str, Json]) -> None:
+    """Check that as many different people approved this as its spec and its starter ask for."""
+    rows = switch.ledger.rows(switch.model, events=_DECIDING)
+    needed, given = needed_on_record(rows, release), approvals((row for row in rows if row.release == release), ships)
+    if len(given) < needed:
+        who = ", ".join(str(row.payload.get("approver")) for row in given) or "nobody"
+        raise ApprovalVoid(
+            f"{release} needs {needed} different people's approval and has that of {who}; another approves it first",
+            release=release,
+        )

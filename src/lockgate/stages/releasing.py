@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lockgate.core.ids import Digest, Json, ReleaseId, to_json
-from lockgate.core.ledger import Event, LedgerRow, ModelState, Outcome
+from lockgate.core.ledger import Event, LedgerRow, ModelState, OpenRelease, Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, LedgerConflict, TransientError
@@ -91,12 +91,12 @@ def open_release(ledger: Ledger, runs: FlowRuns, spec: ReleaseSpec, start: Start
     landed = landed_since_last_release(ledger, spec)
     fresh = any(row.event is Event.BATCH_INGESTED for row in landed)
     if start.reason in BY_ITSELF and not landed:
-        return _nothing(spec, start, "nothing new landed; land a file, or start a release by hand")
+        return nothing_new(spec, start, "nothing new landed; land a file, or start a release by hand")
     if state.open is not None:
         _make_room(ledger, runs, spec, state, fresh=fresh)
         if not fresh and ledger.state(spec.name).open is not None:
             waiting = state.open.release
-            return _nothing(
+            return nothing_new(
                 spec, start, f"{waiting} waits for its approval and nothing newer landed; approve or reject it first"
             )
     return _open(ledger, spec, start)
@@ -105,18 +105,24 @@ def open_release(ledger: Ledger, runs: FlowRuns, spec: ReleaseSpec, start: Start
 def _make_room(ledger: Ledger, runs: FlowRuns, spec: ReleaseSpec, state: ModelState, *, fresh: bool) -> None:
     """End the open release if its run is over or a newer batch supersedes it; let a running one finish."""
     held = state.open
-    if held is None:
+    if held is None or end_dead(ledger, runs, spec, held):
         return
-    run = runs.state(held.run)
-    if run is None or run.ended:
-        name = "unknown to the orchestrator" if run is None else run.name
-        end_release(ledger, spec, held.release, Outcome.FAILED, f"its run ended as {name} before the release did")
-    elif held.waiting and fresh:
+    if held.waiting and fresh:
         reason = "a newer batch landed while it waited for approval"
         end_release(ledger, spec, held.release, Outcome.SUPERSEDED, reason)
         runs.end(held.run, type="CANCELLED", name="Superseded", message=reason)
     elif not held.waiting:
         raise TransientError(f"{held.release} is running; a release of the same model waits its turn")
+
+
+def end_dead(ledger: Ledger, runs: FlowRuns, spec: ReleaseSpec, held: OpenRelease) -> bool:
+    """End an open release whose run is over; tells whether it was."""
+    run = runs.state(held.run)
+    if run is not None and not run.ended:
+        return False
+    name = "unknown to the orchestrator" if run is None else run.name
+    end_release(ledger, spec, held.release, Outcome.FAILED, f"its run ended as {name} before the release did")
+    return True
 
 
 def _open(ledger: Ledger, spec: ReleaseSpec, start: Start) -> Progress:
@@ -234,15 +240,16 @@ def _append_end(
 
 
 def note_promotion(ledger: Ledger, spec: ReleaseSpec, release: ReleaseId, *, actor: str) -> LedgerRow | None:
-    """Write that a release ended as promoted, if its run had failed while its rollout went on; else nothing.
+    """Write that a release ended as promoted, if its own run had ended otherwise before its rollout did; else nothing.
 
-    The rollout is a run of its own, so it outlives the release's: what it verified in production is the later word.
+    The rollout is a run of its own: it outlives the release's when that failed, and it may be carried out again after
+    it was inconclusive. What it verified in production is the later word.
     """
 
     def ending(now: Outcome | None) -> dict[str, Json] | None:
-        if now is not Outcome.FAILED or not serves(ledger, spec, release):
+        if now not in (Outcome.FAILED, Outcome.INCONCLUSIVE) or not serves(ledger, spec, release):
             return None
-        reason = "its run had failed, its rollout went on and was verified from live answers"
+        reason = f"its run had ended {now.value}, its rollout went on and was verified from live answers"
         return {"outcome": Outcome.PROMOTED.value, "reason": reason, "gate": None}
 
     return _append_end(ledger, spec, release, ending, actor)
@@ -278,5 +285,6 @@ def _progress(spec: ReleaseSpec, start: Start, release: ReleaseId) -> Progress:
     return Progress(model=spec.name, release=release, run=start.run, spec=spec.digest, code=start.code)
 
 
-def _nothing(spec: ReleaseSpec, start: Start, reason: str) -> Progress:
+def nothing_new(spec: ReleaseSpec, start: Start, reason: str) -> Progress:
+    """Return the progress of a run that opens no release, and says why."""
     return _progress(spec, start, ReleaseId("")).end(Outcome.SUPERSEDED, reason)

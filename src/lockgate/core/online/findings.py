@@ -93,6 +93,8 @@ def _of_harm(evidence: Evidence) -> Finding:
     if evidence.failures is not None:
         least = failures.detectable(evidence.failures, evidence.alpha)
         said = f"could have shown {least:.3g} times the failures by now"
+        if math.isinf(least):
+            said = "too few of the champion's own to tell a ratio by now"
         return _of_e(evidence, failures.log_e(evidence.failures), said)
     return _of_mean(evidence) if evidence.blocks is None else _of_blocks(evidence, evidence.blocks)
 
@@ -128,7 +130,7 @@ def _of_mean(evidence: Evidence) -> Finding:
     effect = means.Effect(value=math.nan, se=math.nan, effective=0.0)
     if evidence.bounded is not None:
         low, _ = betting.difference_interval(evidence.bounded.challenger, evidence.bounded.champion)
-        spent = math.fsum((evidence.bounded.challenger.alpha, evidence.bounded.champion.alpha))
+        spent = evidence.bounded.challenger.alpha + evidence.bounded.champion.alpha
         if math.isnan(low) or spent > evidence.alpha * (1 + 1e-9):
             reason = "the states are not whole, or spend more than the guardrail's error"
             return _finding(evidence, State.BROKEN, math.nan, evidence.tolerated, reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def forecast(  # noqa: PLR0913 - the facts of a plan; all but three are keywords
     )
     harm, refusals = f"at {rates}", []
     if power[-1] < wanted.power:
-        longer = [*steps[:-1], Bake(share=steps[-1].share, bake_s=20 * float(ends[-1]))]
+        longer = [*steps[:-1], replace(steps[-1], bake_s=20 * float(ends[-1]))]
         needed = times_to_detect(traffic, longer, wanted.failure_fraction, alpha=alpha, runs=runs, seed=seed)
         refusals.append(
             f"{harm} is seen with power {power[-1]:.2f} in {_minutes(float(ends[-1]))}; for {wanted.power:.2f} bake "
@@ -110,7 +110,7 @@ def _minutes(time_s: float) -> str:
 def _champion_failures(traffic: Traffic, steps: Sequence[Bake]) -> failures.FailureCounts:
     found, now = [], 0.0
     for step in steps:
-        rate = traffic.entities_per_minute / 60 * left(traffic, now + step.bake_s / 2)
+        rate = traffic.entities_per_minute / 60 * left(traffic, now + step.bake_s / 2) * step.exposure
         expected = rate * step.bake_s * (1.0 - step.share) * traffic.failure_fraction
         found.append(failures.StepFailures(share=step.share, challenger=0, champion=round(expected)))
         now += step.bake_s

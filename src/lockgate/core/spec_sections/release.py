@@ -1,4 +1,4 @@
-"""Who decides, how a bundle takes over, how it answers, and what starts the next release."""
+"""Who decides, and how a bundle answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lockgate.core.contract import LogPolicy, RequestPolicy
-from lockgate.core.spec_sections.units import Positive, Seconds
+from lockgate.core.spec_sections.units import Seconds
 
 
 class ApprovalMode(StrEnum):
@@ -14,12 +14,6 @@ class ApprovalMode(StrEnum):
 
     HUMAN = "human"
     WHEN_ALL_PASS = "when_all_pass"  # noqa: S105 - not a password
-
-
-class RolloutStrategy(StrEnum):
-    """How a blessed bundle takes over."""
-
-    BLUE_GREEN = "blue_green"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +24,10 @@ class ApprovalSection:
         mode: human, or when_all_pass (forbidden for risk: high).
         timeout_s: After this the release expires.
         remind_before_s: The approvers are told again this long before it expires.
-        approvers: Names that may decide; empty: anyone with access to the Prefect UI.
-        four_eyes: The approver may not be who started the release.
+        approvers: Names that may decide; empty: anyone with access to the Prefect UI, or, once people were added with
+            `lockgate approver add`, anybody of the role approver.
+        four_eyes: The approver may not be who started the release; one that nobody is known to have started (schedule,
+            landed data) needs two different people. Not with when_all_pass.
         checklist: What the approver confirms, item by item.
     """
 
@@ -41,21 +37,6 @@ class ApprovalSection:
     approvers: tuple[str, ...] = ()
     four_eyes: bool = False
     checklist: tuple[str, ...] = ("I read the dossier", "I know how to roll back")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutSection:
-    """How a blessed, approved bundle takes over.
-
-    Attributes:
-        strategy: blue_green: both warm, one switch, verified from live answers, previous kept warm.
-        readback_requests: How many live answers must carry the new digest before the switch counts as verified.
-        timeout_s: A switch that is not verified in this time is undone.
-    """
-
-    strategy: RolloutStrategy = RolloutStrategy.BLUE_GREEN
-    readback_requests: Positive = 5
-    timeout_s: Seconds = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +51,3 @@ class ServingSection:
 
     requests: RequestPolicy = field(default_factory=RequestPolicy)
     log: LogPolicy = field(default_factory=LogPolicy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrainingSection:
-    """What starts a release.
-
-    Attributes:
-        schedule: Cron in UTC for the scheduled deployment; null: none.
-        on_new_data: Whether a landed batch starts one.
-    """
-
-    schedule: str | None = None
-    on_new_data: bool = True
