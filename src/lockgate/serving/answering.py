@@ -10,6 +10,7 @@ import msgspec
 
 from lockgate.serving.cores import usable_cores
 from lockgate.serving.hands import Hands
+from lockgate.serving.log.logged_line import FORCED, LIVE
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
 from lockgate.serving.model.column_values import MatrixColumns, RowColumns, rows_of
@@ -17,6 +18,7 @@ from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.model.fence import ModelFailed, RunTimedOut
 from lockgate.serving.model.row import EncodedRow
+from lockgate.serving.noting import failed_record, is_even, shadow_record
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.refusals import Reason, RequestRefused
 from lockgate.serving.routing.constant import constant_answer, constant_arm
@@ -115,6 +117,7 @@ class Answering:
             RequestRefused: The request does not fit the contract.
             ModelFailed: The model failed, and nothing stands behind it.
         """
+        asked = Asked(choice, columns, started, request_id, trace, body_bytes)
         arm, fallback = choice.arm, False
         route = self._router.table.get(arm.model.contract.model)
         limit_s = None if route is None else route.timeout_s
@@ -123,10 +126,9 @@ class Answering:
         except (ModelFailed, RequestRefused) as failed:
             if isinstance(failed, RequestRefused) and failed.reason is not Reason.NO_FINITE_ANSWER:
                 raise  # the caller's doing
-            arm, answer = await self._fall_back(route, choice, columns, failed)
+            arm, answer = await self._fall_back(route, asked, failed)
             fallback = True
-        explanation = await self._explain(arm.model, columns) if explain else None
-        asked = Asked(choice, columns, started, request_id, trace, body_bytes)
+        explanation = await self._explain(asked, arm.model) if explain else None
         return self.finish(asked, arm, answer, fallback=fallback, explanation=explanation)
 
     def begin(self, model: ServedModel, row: EncodedRow, limit_s: float | None, done: Done) -> bool:
@@ -181,11 +183,12 @@ class Answering:
                 int(seconds * 1e6),
                 contract,
                 asked.request_id,
-                "forced" if choice.forced else "live",
+                FORCED if choice.forced else LIVE,
                 fallback,
                 choice.propensity,
                 asked.trace,
                 asked.body_bytes,
+                choice.arm.name if fallback else None,
             )
         )
         route = self._router.table.get(name)
@@ -207,7 +210,7 @@ class Answering:
         return await self._hands.run(model.answer, columns, self._max_rows, limit_s)
 
     async def _fall_back(
-        self, route: Route | None, choice: Choice, columns: Columns, failed: ModelFailed | RequestRefused
+        self, route: Route | None, asked: Asked, failed: ModelFailed | RequestRefused
     ) -> tuple[Arm, Answer]:
         """Return what answers in place of an arm that failed, and its answer.
 
@@ -215,47 +218,53 @@ class Answering:
             ModelFailed: Everything behind it failed too, or there is nothing; likewise RequestRefused.
         """
         why = "timeout" if isinstance(failed, RunTimedOut) else "error"
+        choice, columns = asked.choice, asked.columns
         self._metrics.fell_back(choice.arm.model.contract.model, choice.arm.name, why)
-        if route is None or choice.forced:
+        if choice.forced:
             raise failed
-        for arm in route.fallback(choice.arm):
-            try:
-                return arm, await self._ask(arm.model, columns, route.timeout_s)
-            except (ModelFailed, RequestRefused):
-                continue
-        if route.constant is None:
-            raise failed
-        return constant_arm(choice.arm), constant_answer(route.constant, len(next(iter(columns.values()))))
+        if route is not None:
+            for arm in route.fallback(choice.arm):
+                try:
+                    return arm, await self._ask(arm.model, columns, route.timeout_s)
+                except (ModelFailed, RequestRefused):
+                    continue
+            if route.constant is not None:
+                return constant_arm(choice.arm), constant_answer(route.constant, len(next(iter(columns.values()))))
+        self._note_failed(asked)
+        raise failed
 
-    async def _explain(self, model: ServedModel, columns: Columns) -> Explanation:
+    async def _explain(self, asked: Asked, model: ServedModel) -> Explanation:
         from lockgate.serving.model.explanation import explain
 
-        return await self._hands.run(explain, model, columns)
+        try:
+            return await self._hands.run(explain, model, asked.columns)
+        except ModelFailed:
+            self._note_failed(asked)
+            raise
+
+    def _note_failed(self, asked: Asked) -> None:
+        """Log a request that nobody answered, and offer it to the shadows: they may have an answer where we have none.
+
+        A forced one is not: it is never counted, and its line would look as if the routing had chosen.
+        """
+        choice, columns = asked.choice, asked.columns
+        if choice.forced:
+            return
+        if isinstance(columns, RowColumns):
+            columns = columns.to_dict()
+        self._id_count += 1
+        prediction_id = self._id_prefix + format(self._id_count, "x")
+        even = is_even(columns)
+        self._log.append(failed_record(asked, prediction_id, inputs=columns if self._log_inputs and even else None))
+        route = self._router.table.get(choice.arm.model.contract.model)
+        if route is not None and route.shadows and even:
+            self.shadows.offer(route, choice, columns, prediction_id=prediction_id, rows=rows_of(columns))
 
     def _shadowed(self, result: ShadowResult) -> None:
         answer = result.answer
-        if answer is None:
-            return  # counted by the runner
-        model = result.shadow.model
-        self._metrics.shadowed(result.model, result.shadow.name, answer.rows, result.seconds, answer.outputs)
-        self._log.append(
-            Record(
-                time.time(),
-                result.prediction_id,
-                result.model,
-                model.digest,
-                result.shadow.name,
-                result.choice.entity,
-                answer.rows,
-                None,  # the answer that was given, of the same id, holds them
-                answer.outputs,
-                answer.flags,
-                int(result.seconds * 1e6),
-                model.contract,
-                kind="shadow",
-                propensity=result.shadow.share,
-            )
-        )
+        if answer is not None:
+            self._metrics.shadowed(result.model, result.shadow.name, answer.rows, result.seconds, answer.outputs)
+        self._log.append(shadow_record(result))
 
     def close(self) -> None:
         """Run the copies that wait, for a while at most, and end the threads."""

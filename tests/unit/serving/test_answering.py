@@ -129,6 +129,7 @@ def test_a_challenger_that_fails_is_answered_for_by_the_champion_and_then_left_a
     rows = world.run(scenario)
     assert [row["fallback"] for row in rows] == [False] + [True] * 6
     assert [row["arm"] for row in rows] == ["challenger"] + ["champion"] * 6
+    assert [row.get("chosen") for row in rows] == [None] + ["challenger"] * 6
 
 
 def test_a_model_that_hangs_costs_one_limit_and_is_answered_for(world: World) -> None:
@@ -171,7 +172,79 @@ def test_the_constant_answers_when_every_arm_has_failed_and_the_error_where_ther
         assert (b"x-lockgate-arm", b"constant") in found.arm.headers
 
     rows = world.run(scenario)
-    assert [(row["fallback"], row["arm"]) for row in rows] == [(True, "constant")]
+    failed, answered = rows
+    assert (answered["arm"], answered["fallback"], answered["chosen"]) == ("constant", True, "champion")
+    assert (failed["arm"], failed["kind"], failed["fallback"], failed["outputs"]) == ("champion", "failed", False, {})
+    assert (failed["inputs"], failed["rows"], failed["digest"]) == ({**ROW, "amount": [99]}, 1, champion)
+    assert failed["prediction_id"] != answered["prediction_id"]
+    assert failed["latency_us"] > 0
+
+
+def test_a_request_that_nobody_answered_is_logged_under_the_arm_that_was_chosen(world: World) -> None:
+    champion, challenger = (world.broken(failing_graph(limit)) for limit in (50, 60))
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            challengers=(DesiredChallenger(name="challenger", bundle=challenger, weight=0.25),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        for at in range(40):
+            with pytest.raises(ModelFailed):
+                await asked(service, {**ROW, "amount": [99]}, entity=f"e{at}", request_id=f"r{at}")
+
+    rows = world.run(scenario)
+    assert [(row["kind"], row["entity"], row["request_id"]) for row in rows] == [
+        ("failed", f"e{at}", f"r{at}") for at in range(40)
+    ]
+    by_arm = {row["arm"]: (row["propensity"], row["digest"]) for row in rows}
+    assert by_arm == {"champion": (0.75, champion), "challenger": (0.25, challenger)}
+
+
+def test_columns_of_unequal_length_are_left_out_of_a_failed_requests_line(world: World) -> None:
+    champion = world.broken(failing_graph(50))
+
+    async def scenario(service: Service) -> None:
+        await service.control.put("toy", Desired(sequence=1, champion=champion, since=datetime.now(UTC)))
+        for _ in range(10):
+            with pytest.raises(ModelFailed):
+                await asked(service, {**ROW, "amount": [99]})
+        with pytest.raises(ModelFailed, match="not asked"):
+            await asked(service, {**ROW, "age": [1, 2]})
+
+    last = world.run(scenario)[-1]
+    assert (last["kind"], last["rows"], last["inputs"]) == ("failed", 1, None)
+
+
+def test_a_shadow_that_has_no_answer_leaves_a_line_and_so_does_one_that_has_where_nobody_else_had(world: World) -> None:
+    champion, shadow = world.broken(failing_graph(60)), world.broken(failing_graph(50))
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            shadows=(DesiredShadow(name="next", bundle=shadow, share=1.0),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        await asked(service, {**ROW, "amount": [55]}, entity="both")
+        with pytest.raises(ModelFailed):
+            await asked(service, {**ROW, "amount": [99]}, entity="neither")
+
+    rows = world.run(scenario)
+    told = {(row["entity"], row["arm"]): row for row in rows}
+    assert {who: row["kind"] for who, row in told.items()} == {
+        ("both", "champion"): "live",
+        ("both", "next"): "shadow_failed",
+        ("neither", "champion"): "failed",
+        ("neither", "next"): "shadow_failed",
+    }
+    for entity in ("both", "neither"):
+        assert told[entity, "champion"]["prediction_id"] == told[entity, "next"]["prediction_id"]
+    failed = told["both", "next"]
+    assert (failed["outputs"], failed["inputs"], failed["rows"], failed["digest"]) == ({}, None, 1, shadow)
 
 
 def test_a_forced_request_is_marked_has_no_fallback_and_is_not_counted(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -511,6 +512,25 @@ def test_what_the_chosen_model_fails_on_is_answered_by_what_stands_behind_it(tmp
         assert 0 < fell_back < 12
     finally:
         scene.close()
+
+
+def test_a_failure_on_the_short_way_stays_with_the_arm_that_was_chosen(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    kept = [each for each in probes(0.0, TaskKind.BINARY).requests if 0 < float(each.row["amount"] or 0) < 50]
+    halves = [{"name": p.name, "row": p.row, "output": [0.5]} for p in kept]
+    golden = canonical_json({"schema_version": 1, "absolute": 1e-5, "relative": 1e-5, "requests": halves})
+    scene.route("toy-binary", challenger={"parts": {"model.onnx": failing_graph(50), "probe_requests.json": golden}})
+    random.seed(7)
+    try:
+        for _ in range(8):
+            scene.runner.run(scene.direct.ask(request(columns({**ROW, "amount": 90}), content_type="application/json")))
+    finally:
+        rows = scene.logged()
+    random.seed(7)
+    drawn = ["challenger" if random.random() < 0.5 else "champion" for _ in rows]  # noqa: S311 - as the server draws
+    assert set(drawn) == {"challenger", "champion"}
+    assert [row.get("chosen", row["arm"]) for row in rows] == drawn
+    assert [row["fallback"] for row in rows] == [arm == "challenger" for arm in drawn]
 
 
 def test_a_new_routing_is_answered_by_at_once(own: Scene) -> None:

@@ -80,7 +80,12 @@ def read(state: Path, model: str = "toy") -> list[dict[str, Any]]:
 
 def test_every_row_of_a_request_becomes_a_typed_row(tmp_path: Path) -> None:
     flags = (Flag("out_of_range", "amount", (0, 2)), Flag("unknown_category", "colour", (2,)))
-    log(tmp_path, record(1, rows=3, flags=flags, request_id="r", trace="00-1-2-01", propensity=0.25, fallback=True))
+    log(
+        tmp_path,
+        record(
+            1, rows=3, flags=flags, request_id="r", trace="00-1-2-01", propensity=0.25, fallback=True, chosen="canary"
+        ),
+    )
     status = archive(tmp_path)
     rows = read(tmp_path)
     assert [row["row"] for row in rows] == [0, 1, 2]
@@ -92,6 +97,7 @@ def test_every_row_of_a_request_becomes_a_typed_row(tmp_path: Path) -> None:
         "request_id": "r",
         "digest": "d" * 64,
         "arm": "champion",
+        "chosen": "canary",
         "kind": "live",
         "fallback": True,
         "propensity": 0.25,
@@ -187,6 +193,18 @@ def test_a_shadows_row_has_no_inputs_and_says_so(tmp_path: Path) -> None:
         ("live", True, 1.5),
         ("shadow", False, None),
     ]
+
+
+@pytest.mark.parametrize("kind", ["failed", "shadow_failed"])
+def test_a_request_without_an_answer_has_its_rows_and_null_for_every_output(tmp_path: Path, kind: str) -> None:
+    log(tmp_path, record(1), record(2, rows=2, kind=kind, outputs={}, arm="canary"))
+    status = archive(tmp_path)
+    answered, *failed = read(tmp_path)
+    assert (answered["kind"], answered["chosen"], answered["output_label"]) == ("live", None, "no")
+    assert [(row["kind"], row["arm"], row["row"]) for row in failed] == [(kind, "canary", 0), (kind, "canary", 1)]
+    assert {(row["output_probability"], row["output_label"]) for row in failed} == {(None, None)}
+    assert failed[0]["input_amount"] == 1.5
+    assert (status.requests, status.broken_lines) == (2, 0)
 
 
 def test_half_a_line_is_cut_and_counted_and_the_rest_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

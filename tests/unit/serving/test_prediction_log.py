@@ -94,6 +94,16 @@ def test_a_record_becomes_one_line_with_every_fact(tmp_path: Path) -> None:
     ]
 
 
+def test_the_chosen_arm_is_written_only_where_another_one_answered(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path)
+    log.append(msgspec.structs.replace(record(), chosen="challenger", fallback=True))
+    log.append(record())
+    log.close()
+    fell_back, ordinary = lines(tmp_path / "toy")
+    assert (fell_back["arm"], fell_back["chosen"]) == ("champion", "challenger")
+    assert "chosen" not in ordinary
+
+
 def test_records_are_written_within_the_interval_without_a_close(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, flush_s=0.01)
     log.append(record())

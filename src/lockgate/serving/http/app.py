@@ -14,6 +14,7 @@ from lockgate.serving.http import about, status_page
 from lockgate.serving.http.access_log import AccessLog, Entry
 from lockgate.serving.http.direct import DirectInfer
 from lockgate.serving.http.handling import (
+    CHOICE,
     REQUEST_ID,
     STATUS,
     TRACE_PARENT,
@@ -30,7 +31,7 @@ from lockgate.serving.http.read_deadline import ReadDeadline
 from lockgate.serving.model.bundle import UnknownBundle
 from lockgate.serving.model.fence import ModelFailed
 from lockgate.serving.options import Limits
-from lockgate.serving.protocols import invocations, labels, v2
+from lockgate.serving.protocols import feedback, invocations, labels, v2
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
@@ -42,7 +43,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 DATA_ROUTES: Final = about.described(
-    (*v2.ROUTES, *invocations.ROUTES, *labels.ROUTES, *about.ROUTES, *status_page.ROUTES)
+    (*v2.ROUTES, *invocations.ROUTES, *labels.ROUTES, *feedback.ROUTES, *about.ROUTES, *status_page.ROUTES)
 )
 _NO_PARAMS: Final[Mapping[str, str]] = {}
 _RETRY_AFTER: Final[Headers] = ((b"retry-after", b"1"),)
@@ -107,7 +108,7 @@ class App:
         """Answer one request."""
         started = time.perf_counter()
         asked = dict(scope["headers"])
-        request = Request(_NO_PARAMS, scope["query_string"], asked, b"", started)
+        request = Request(_NO_PARAMS, scope["query_string"], asked, b"", started, None, scope.get(CHOICE))
         try:
             response = await self._answer(scope, request, receive)
         except _Gone:

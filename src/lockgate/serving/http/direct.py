@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from lockgate.serving.answering import Asked
-from lockgate.serving.http.handling import JSON, REQUEST_ID, TRACE_PARENT, Headers, Request, Response
+from lockgate.serving.http.handling import CHOICE, JSON, REQUEST_ID, TRACE_PARENT, Headers, Request, Response
 from lockgate.serving.http.handling import caller_request_id as request_id_of
 from lockgate.serving.http.handling import caller_trace as trace_of
 from lockgate.serving.model.column_values import RowColumns
@@ -29,7 +29,7 @@ from lockgate.serving.protocols.v2_model import form_of
 from lockgate.serving.protocols.v2_request import EVERYTHING, InferRequest
 from lockgate.serving.protocols.v2_row import PlainRow, RowFit, RowReader
 from lockgate.serving.refusals import RequestRefused
-from lockgate.serving.routing.router import Arm, Route
+from lockgate.serving.routing.router import Arm, Choice, Route
 from lockgate.serving.service import Prediction, Service
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class DirectInfer:
         encoded = arm.fit.encode(row)
         outputs = row.outputs
         if encoded is None or (outputs and not arm.outputs.issuperset(each.name for each in outputs)):
-            return False
+            return _left_to_ordinary(exchange, choice)
         asked = Asked(
             choice,
             RowColumns(row.names, row.values),
@@ -152,7 +152,7 @@ class DirectInfer:
         )
         taken = _Taken(self, arm, asked, row, headers, exchange, ordinary)
         if not self._answering.begin(arm.model, encoded, way.limit_s, taken):
-            return False
+            return _left_to_ordinary(exchange, choice)
         self._app.in_flight += 1
         return True
 
@@ -167,6 +167,7 @@ class DirectInfer:
         app = self._app
         app.in_flight -= 1
         if not isinstance(found, Answer):
+            _left_to_ordinary(taken.exchange, taken.asked.choice)
             taken.ordinary(taken.exchange)
             return
         try:
@@ -195,6 +196,16 @@ class DirectInfer:
         if app.notes:
             app.note(taken.exchange.scope, _request(taken), Response(200, body, headers=_said(way.arm, prediction_id)))
         taken.exchange.answer_ok(lines, body)
+
+
+def _left_to_ordinary(exchange: Exchange, choice: Choice) -> bool:
+    """Let the ordinary way keep to what was chosen; return that the request is not taken.
+
+    It would draw again for a request without an entity, and failures would hide behind the arm that has none.
+    """
+    scope: Any = exchange.scope  # ASGI's, to which a server may add
+    scope[CHOICE] = choice
+    return False
 
 
 def _entity(way: _Way, headers: Mapping[bytes, bytes], row: PlainRow) -> str | None:

@@ -12,18 +12,23 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.service import Service
 
+if TYPE_CHECKING:
+    from lockgate.serving.routing.router import Choice
+
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 JSON: Final = b"application/json"
 ARROW: Final = b"application/vnd.apache.arrow.stream"
 REQUEST_ID: Final = b"x-request-id"
 TRACE_PARENT: Final = b"traceparent"
+CHOICE: Final = "lockgate.choice"
+"""Where a request's scope says which arm was chosen for it and failed, when it is answered once more."""
 LONGEST_REQUEST_ID: Final = 128
 _CHARSET: Final = re.compile(rb"""charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECASE)
 _PRINTABLE: Final = re.compile(rb"[!-~]+(?: [!-~]+)*")
@@ -63,6 +68,7 @@ class Request:
         body: Its bytes.
         started: `time.perf_counter()` when its headers were there.
         rows: How many rows were answered; set by the handler that did, None until then.
+        choice: The arm that was chosen for it before, and failed; None: none was yet.
     """
 
     params: Mapping[str, str]
@@ -71,6 +77,7 @@ class Request:
     body: bytes
     started: float
     rows: int | None = None
+    choice: Choice | None = None
 
     def header(self, name: bytes) -> str | None:
         """Return a header's text, None when it is absent or empty."""

@@ -86,7 +86,7 @@ class Archive:
             for path in left:
                 with taken(path) as got:
                     if got:
-                        path.unlink()
+                        path.unlink(missing_ok=True)  # its writer, which found it held, may have been faster
         for path in self._state.glob(f"predictions/*/*{BINARY_SUFFIX}"):
             if not path.with_suffix(SUFFIX).exists():  # somebody else has removed the segment
                 path.unlink()

@@ -1,8 +1,9 @@
 """A closed segment of the prediction log -> Parquet: one row an answered row, one file a date and bundle.
 
 Columns: those of a line, `input_<name>`, `hashed_<name>` and `output_<name>`; `row` counts the rows of a request from
-0, `rows` says how many it has, `flags` holds `<flag>:<column>` for what this very row did not keep to. A bundle's
-files all have the same columns, because its contract says which.
+0, `rows` says how many it has, `flags` holds `<flag>:<column>` for what this very row did not keep to. A request
+without an answer has its rows, too, with null for every output. A bundle's files all have the same columns, because its
+contract says which.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _FACTS: Final[Mapping[str, pa.DataType]] = {
     "request_id": pa.string(),
     "digest": pa.string(),
     "arm": pa.string(),
+    "chosen": pa.string(),
     "kind": pa.string(),
     "fallback": pa.bool_(),
     "propensity": pa.float64(),

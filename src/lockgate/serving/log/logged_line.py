@@ -16,6 +16,10 @@ from lockgate.serving.log.binary_columns import Binary, unpacked
 from lockgate.serving.log.packed_columns import LoggedValues
 
 LIVE: Final = "live"
+FORCED: Final = "forced"
+SHADOW: Final = "shadow"
+FAILED: Final = "failed"
+SHADOW_FAILED: Final = "shadow_failed"
 Kind: TypeAlias = Literal["number", "string", "numbers"]
 
 
@@ -31,11 +35,13 @@ class LoggedLine(msgspec.Struct, frozen=True):
     """One line of the log, see `record.Record`; the defaults are those of lines from before a field was there.
 
     Attributes:
-        outputs: Values by output, one a row, as a list or packed; `packed_columns.listed` gives the list.
+        outputs: Values by output, one a row, as a list or packed; `packed_columns.listed` gives the list. None of a
+            request without an answer.
         inputs: Likewise by column; None where inputs are not kept, or lie in a file that does not hold them.
         hashed: Hashes by column, one a row, for the columns of which only that is kept.
         omitted: Columns that were left out.
         binary: Which part of the file beside the segment holds inputs; None: none does.
+        chosen: The arm that the routing chose, where another one answered.
     """
 
     time: datetime
@@ -56,6 +62,7 @@ class LoggedLine(msgspec.Struct, frozen=True):
     hashed: dict[str, list[str | None]] | None = None
     omitted: tuple[str, ...] = ()
     binary: Binary | None = None
+    chosen: str | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -1,8 +1,9 @@
-"""What one answered request leaves in the prediction log, and how it becomes a line of JSON: privacy first.
+"""What one request leaves in the prediction log, and how it becomes a line of JSON: privacy first.
 
-A line holds every field of `Record` but `contract` and `body_bytes`. Of the inputs it holds the columns the contract
-knows: those that `LogPolicy` hashes stand under `hashed` instead, those that it omits are named under `omitted`; both
-keys are there only where the policy has such columns. Whatever else a caller sent is not kept.
+A line holds every field of `Record` but `contract` and `body_bytes`; `chosen` only where it is set. Of the inputs it
+holds the columns the contract knows: those that `LogPolicy` hashes stand under `hashed` instead, those that it omits
+are named under `omitted`; both keys are there only where the policy has such columns. Whatever else a caller sent is
+not kept.
 
 Arrays of a request with more than `PACKED_ROWS` rows are written as `packed_columns` has them, inputs of one with more
 than `BINARY_ROWS` as `binary_columns` has them.
@@ -34,28 +35,30 @@ _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One answered request.
+    """One request: answered, or failed.
 
     Attributes:
         time: Seconds since the epoch.
-        prediction_id: The id its answer carried.
+        prediction_id: The id its answer carried; of a failed one nobody was told it.
         model: Name of the model.
-        digest: The bundle that answered.
-        arm: The arm it answered for.
+        digest: The bundle that answered, or failed to.
+        arm: The arm it answered for, or failed to.
         entity: What keyed the routing, if anything did.
         rows: How many rows.
         inputs: The columns as they came; None where inputs are not logged.
-        outputs: Arrays and lists by name, one value a row.
+        outputs: Arrays and lists by name, one value a row; none where there was no answer.
         flags: What did not keep to the contract.
-        latency_us: From the request's headers to its answer being ready, whole microseconds.
+        latency_us: From the request's headers to its answer being ready, or to its failure, whole microseconds.
         contract: The contract of the bundle: its `log` policy is applied before anything is written, and its columns
             give the archive their types. None: everything is written as it came.
         request_id: The caller's own id; None: it gave none.
-        kind: `live`, `forced` (the caller chose the arm: never counted) or `shadow` (nobody saw the answer).
+        kind: `live`, `forced` (the caller chose the arm: never counted), `shadow` (nobody saw the answer), `failed`
+            (neither the chosen arm nor what stands behind it had an answer) or `shadow_failed` (the shadow had none).
         fallback: Whether another arm than the chosen one answered, because that one failed.
         propensity: The probability with which the routing chose the arm, 0 to 1.
         trace: The caller's `traceparent` header.
         body_bytes: Size of the request's body, for the bound on memory; 0 where it is not known.
+        chosen: The arm that the routing chose, where another one answered; None: it is `arm`.
     """
 
     time: float
@@ -76,6 +79,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     propensity: float = 1.0
     trace: str | None = None
     body_bytes: int = 0
+    chosen: str | None = None
 
 
 class _Policy:
@@ -159,6 +163,8 @@ class LineEncoder:
             "latency_us": record.latency_us,
             "trace": record.trace,
         }
+        if record.chosen is not None:
+            fields["chosen"] = record.chosen
         if hashed:
             fields["hashed"] = hashed
         if policy is not None and policy.omitted:

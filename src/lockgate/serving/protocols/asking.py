@@ -53,6 +53,8 @@ def choose(service: Service, request: Request, model: str | None, columns: Colum
     Raises:
         RequestRefused: Nothing answers for what it asks.
     """
+    if request.choice is not None:
+        return request.choice
     headers = request.headers
     entity = request.header(ENTITY_HEADER) if ENTITY_HEADER in headers else None
     tag = request.header(ARM_HEADER) if ARM_HEADER in headers else None
