@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.closing import rollout_state
+from tasks.closing import restored_state
 from tasks.restore_champion import restore_champion
 
 
@@ -18,4 +18,4 @@ def roll_back_model(model: str, reason: str, requested_by: str) -> State:
         reason: Why. Goes on record.
         requested_by: Who asks. Goes on record.
     """
-    return rollout_state(restore_champion(model, reason, requested_by))
+    return restored_state(restore_champion(model, reason, requested_by))

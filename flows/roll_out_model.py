@@ -1,4 +1,10 @@
-"""Put one approved bundle into production and prove from live answers that it is there; undo it if it is not."""
+"""Put one approved bundle into production, step by step, and prove it from live answers; take it back if it does harm.
+
+    begin_rollout > take_step (shadow, weights, pauses; looked at all the time) .. > the verified switch or the way back
+
+Each step is a task with a page of its own. A run that died is started again and goes on from the record; until it does,
+the challenger's lease ends and the champion answers alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.closing import rollout_state
-from tasks.switch_traffic import switch_traffic
+from tasks.roll_out import begin_rollout, take_step
 
 
 @flow(name="roll-out-model", flow_run_name="{release}")
@@ -17,4 +23,7 @@ def roll_out_model(model: str, release: str) -> State:
         model: Name of a spec in deployments/.
         release: The release to roll out, e.g. flight-delays-0001.
     """
-    return rollout_state(switch_traffic(model, release))
+    standing = begin_rollout(model, release)
+    while not standing.ended:
+        standing = take_step.with_options(task_run_name=standing.title)(standing)
+    return rollout_state(standing)

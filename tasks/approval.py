@@ -5,6 +5,8 @@ from __future__ import annotations
 from prefect import task
 
 from lockgate.core.progress import Progress
+from lockgate.errors import BadInput
+from lockgate.stages.answering import Taken
 from lockgate.stages.approving import Answer, Question
 from tasks.artifacts import show_question
 from tasks.running import stage
@@ -20,16 +22,26 @@ def ask_approval(so_far: Progress) -> Question:
     return question
 
 
-def await_decision(question: Question) -> Answer:
-    """Suspend the run until somebody answers; an answer already given is read back."""
-    from lockgate.adapters.approval_form import await_answer
+def await_decision(question: Question) -> Progress:
+    """Suspend the run until enough people answered; answers already given are read back, each form under its own key.
 
-    return await_answer(question)
+    Raises:
+        BadInput: Too many answers that do not count.
+    """
+    from lockgate.adapters.approval_form import ATTEMPTS, read_answer
+
+    note = ""
+    for attempt in range(ATTEMPTS):
+        taken = record_approval(question, read_answer(question, attempt, note), attempt)
+        if taken.settled:
+            return taken.so_far
+        note = taken.note
+    raise BadInput(f"{ATTEMPTS} answers settled nothing, the last: {note}; start a new release")
 
 
 @task(**stage(timeout_seconds=300))
-def record_approval(question: Question, answer: Answer) -> Progress:
-    """Put the answer on record, if what was asked is still what would ship."""
+def record_approval(question: Question, answer: Answer, attempt: int) -> Taken:
+    """Put an answer on record, if it counts and what was asked is still what would ship."""
     from lockgate.line import decide, line_of
 
-    return decide(line_of(question.so_far.model), question, answer)
+    return decide(line_of(question.so_far.model), question, answer, attempt)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from lockgate.core.ids import Json
 from lockgate.stages.approving import Question
 
 if TYPE_CHECKING:
+    from lockgate.core.rollout.record import RolloutRecord
     from lockgate.line import Done
 
 
@@ -39,6 +41,14 @@ def show_rollout(done: Mapping[str, str]) -> None:
     """Publish one switch of traffic."""
     lines = [f"# {done['sentence']}", "", *(f"- **{key}**: `{value}`" for key, value in done.items())]
     create_markdown_artifact("\n".join(lines), key=f"{done['model']}-traffic", description=done["sentence"])
+
+
+def show_rollout_page(record: RolloutRecord, shown: Mapping[str, Json]) -> None:
+    """Publish where a rollout stands: the page with its plots, a new version of it under one key."""
+    from lockgate.line.rollout_words import rollout_page
+
+    release = record.rollout.release
+    create_markdown_artifact(rollout_page(record, shown), key=f"{release}-rollout", description=record.rollout.reason)
 
 
 def _slug(label: str) -> str:

@@ -10,7 +10,9 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed
 
 from lockgate.core.ledger import Outcome
+from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.progress import Progress
+from lockgate.line.rolling import Standing
 
 _NAMES = {
     Outcome.BLOCKED: "Blocked",
@@ -36,8 +38,18 @@ def end_state(so_far: Progress) -> State:
     return Cancelled(name=_NAMES[outcome], message=message)
 
 
-def rollout_state(done: Mapping[str, str]) -> State:
-    """Return the state of a rollout's run."""
+def rollout_state(standing: Standing) -> State:
+    """Return the state a rollout's run ends in: Verified, RolledBack or Inconclusive."""
+    message = f"{standing.sentence}. Next: lockgate rollout status --model {standing.model}"
+    if standing.verdict == RolloutVerdict.ROLL_BACK.value:
+        return Cancelled(name="RolledBack", message=message)
+    if standing.verdict == RolloutVerdict.INCONCLUSIVE.value:
+        return Cancelled(name="Inconclusive", message=message)
+    return Completed(name="Verified", message=message)
+
+
+def restored_state(done: Mapping[str, str]) -> State:
+    """Return the state of a rollback's run."""
     return Completed(name="Verified", message=done["sentence"])
 
 

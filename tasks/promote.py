@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import task
 
 from lockgate.core.progress import Progress
-from tasks.running import stage
+from tasks.running import A_MONTH_S, stage
 
 
-@task(**stage(timeout_seconds=3600))
+@task(**stage(timeout_seconds=A_MONTH_S))
 def promote(so_far: Progress) -> Progress:
     """Start `roll-out-model` with the release as idempotency key, so that it is started once, and wait for it."""
     from lockgate.line import hand_over, line_of

@@ -6,11 +6,14 @@ from typing import Any
 
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 
 from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
 from lockgate.errors import NotRunning, TransientError
 from tasks.artifacts import show_stage
+
+A_MONTH_S = 31 * 86_400  # for what a rollout's own course bounds: only ends a process that hangs
 
 
 def is_transient(task: Task[..., Any], run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
@@ -41,3 +44,8 @@ def run_stage(name: Stage, so_far: Progress) -> Progress:
     show_stage(done)
     get_run_logger().info("%s: %s", name.value, done.sentence)
     return done.so_far
+
+
+def flow_run_id() -> str:
+    """Return the id of the flow run that this task belongs to; empty outside one."""
+    return str(flow_run.id or "")

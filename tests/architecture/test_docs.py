@@ -12,6 +12,7 @@ import typer.main
 import yaml
 
 from lockgate.cli.app import app
+from lockgate.core.rollout.steps import course_of
 from lockgate.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[2]
@@ -53,13 +54,22 @@ def commands_of(page: Path, program: str) -> list[list[str]]:
     return [words[1:] for words in found if len(words) > 1 and words[0] == program]
 
 
+def command_of(words: list[str]) -> object:
+    """Return the command that words name; of a group, the second word's, which must be one of it."""
+    command = COMMANDS.get(words[0])
+    within = getattr(command, "commands", None)
+    if within is None or len(words) < 2 or words[1].startswith("-"):
+        return command
+    assert set(words[1].split("|")) <= set(within), f"there is no lockgate {' '.join(words[:2])}"
+    return within[words[1].split("|")[0]]
+
+
 @page_by_page
 def test_every_lockgate_command_exists_with_its_options(page: Path) -> None:
     for words in commands_of(page, "lockgate"):
         if words[0] in ("up", "--help") or words[0] in COMMANDS:
-            known = {"--help", "-h"} | {
-                name for each in getattr(COMMANDS.get(words[0]), "params", ()) for name in each.opts
-            }
+            command = command_of(words)
+            known = {"--help", "-h"} | {name for each in getattr(command, "params", ()) for name in each.opts}
             options = [word.partition("=")[0] for word in words[1:] if word.startswith("-") and not word[1:2].isdigit()]
             passed_on = words[0] == "serve"
             assert passed_on or set(options) <= known, f"lockgate {' '.join(words)}: known are {sorted(known)}"
@@ -106,10 +116,11 @@ def laid_over(spec: dict[str, object], part: dict[str, object]) -> dict[str, obj
     return laid
 
 
-@pytest.mark.parametrize("part", yaml_blocks(SPEC_EXAMPLES))
+@pytest.mark.parametrize("part", [*yaml_blocks(SPEC_EXAMPLES), *yaml_blocks(SPEC_EXAMPLES.with_name("roll-out.md"))])
 def test_every_part_of_a_spec_that_is_shown_makes_the_example_a_spec(part: str) -> None:
     example = yaml_blocks(SPEC_EXAMPLES.with_name("own-model.md"))[0]
-    parse_spec(laid_over(yaml.safe_load(example), yaml.safe_load(part)))
+    spec = parse_spec(laid_over(yaml.safe_load(example), yaml.safe_load(part)))
+    course_of(spec.rollout, sd=None)  # which refuses steps that a spec may hold and no rollout can carry out
 
 
 def test_what_binds_is_told_of_every_gate() -> None:

@@ -7,46 +7,26 @@ The page cannot load a picture from a file, and it is shown dark or light by the
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from lockgate.adapters.page_picture import MUTED, OURS, THEIRS, Draw, picture
 from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK, _MUTED, _OURS, _THEIRS, _BAD = "#1b1f24", "#6b7280", "#0b6a88", "#a35a00", "#b42318"
-_STYLE: dict[str, Any] = {
-    "text.parse_math": False,  # a class may be called "$"
-    "font.size": 9.0,
-    "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.titlesize": 10.0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
-_PANEL_INCHES, _DPI = (3.9, 3.2), 100
-Draw = Callable[["Axes"], None]
-
 
 def evaluation_picture(evaluation: Json) -> str | None:
     """Draw what `evaluation.json` holds: ROC and calibration, or for a regression the errors; None without curves."""
     curves = within(evaluation, "curves")
-    return _picture([each for each in (_roc(curves), _calibration(curves), _errors(curves)) if each is not None])
+    return picture([each for each in (_roc(curves), _calibration(curves), _errors(curves)) if each is not None])
 
 
 def stress_picture(measured: Json) -> str | None:
     """Draw what the load test measured: median latency along the offered rate, and the tail at the target rate."""
-    return _picture([each for each in (_knee(measured), _tail(measured)) if each is not None])
+    return picture([each for each in (_knee(measured), _tail(measured)) if each is not None])
 
 
 def _roc(curves: Json) -> Draw | None:
@@ -62,7 +42,7 @@ def _roc(curves: Json) -> Draw | None:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.8, linestyle=":")
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
         several = len([side for _, side, _ in lines if side == "challenger"]) > 1
         for label, side, points in lines:
             color = None if several and side == "challenger" else _color(side)
@@ -83,7 +63,7 @@ def _calibration(curves: Json) -> Draw | None:
 
     def draw(axes: Axes) -> None:
         most = max(value for _, bins in sides for each in bins for value in (each[0], each[3]))
-        axes.plot([0, most], [0, most], color=_MUTED, linewidth=0.8, linestyle=":")
+        axes.plot([0, most], [0, most], color=MUTED, linewidth=0.8, linestyle=":")
         for side, bins in sides:
             for answered, _, low, high in bins:
                 axes.plot([answered, answered], [low, high], color=_color(side), linewidth=1.0, alpha=0.6)
@@ -100,9 +80,9 @@ def _errors(curves: Json) -> Draw | None:
 
     def draw(axes: Axes) -> None:
         x, p10, p50, p90 = (list(each) for each in zip(*points, strict=True))
-        axes.fill_between(x, p10, p90, color=_OURS, alpha=0.2, linewidth=0, label="8 of 10 rows")
-        axes.plot(x, p50, color=_OURS, marker="o", markersize=3, label="median")
-        axes.axhline(0.0, color=_MUTED, linewidth=0.8, linestyle=":")
+        axes.fill_between(x, p10, p90, color=OURS, alpha=0.2, linewidth=0, label="8 of 10 rows")
+        axes.plot(x, p50, color=OURS, marker="o", markersize=3, label="median")
+        axes.axhline(0.0, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set(title="Errors along the answer", xlabel="answered value", ylabel="error (answer - truth)")
         axes.legend(loc="upper left")
 
@@ -116,8 +96,8 @@ def _knee(measured: Json) -> Draw | None:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot(*zip(*steps, strict=True), color=_OURS, marker="o", markersize=4)
-        axes.axvline(target, color=_MUTED, linewidth=0.8, linestyle=":", label="target rate")
+        axes.plot(*zip(*steps, strict=True), color=OURS, marker="o", markersize=4)
+        axes.axvline(target, color=MUTED, linewidth=0.8, linestyle=":", label="target rate")
         axes.set(title="Median latency along the rate", xlabel="offered, requests/s", ylabel="ms")
         axes.set_ylim(bottom=0)
         axes.legend(loc="lower right")
@@ -150,7 +130,7 @@ def _tail(measured: Json) -> Draw | None:
 
 
 def _color(side: str) -> str:
-    return _OURS if side == "challenger" else _THEIRS
+    return OURS if side == "challenger" else THEIRS
 
 
 def _dash(side: str) -> str:
@@ -168,23 +148,3 @@ def _read(given: Json, *names: str) -> list[tuple[float, ...]]:
     """Return the named numbers of each item; an item that lacks one is left out."""
     read = [tuple(number(within(each, name)) for name in names) for each in items(given)]
     return [tuple(value for value in each if value is not None) for each in read if None not in each]
-
-
-def _picture(draws: Sequence[Draw]) -> str | None:
-    """Run the drawings side by side and return them as the address of one picture."""
-    if not draws:
-        return None
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    width, height = _PANEL_INCHES
-    style: Any = _STYLE  # the stubs want each key as a literal
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(width * len(draws), height), dpi=_DPI, layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
-        for draw, axes in zip(draws, figure.subplots(1, len(draws), squeeze=False)[0], strict=True):
-            draw(axes)
-        out = io.BytesIO()
-        figure.savefig(out, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

@@ -7,16 +7,22 @@ from collections.abc import Callable
 import typer
 
 from lockgate.cli import (
+    approver_commands,
     data_commands,
     demo,
+    drill_command,
     figure_commands,
+    override_command,
     parity_command,
     record_commands,
     release_commands,
     reproduce_command,
+    rollout_commands,
+    rollout_plan_command,
     score_command,
     selftest_command,
     serve_command,
+    simulate_command,
     stack_commands,
 )
 from lockgate.cli.surface import command
@@ -46,6 +52,8 @@ COMMANDS: dict[str, dict[str, Callable[..., int | None]]] = {
         "approve": release_commands.approve,
         "reject": release_commands.reject,
         "rollback": release_commands.rollback,
+        "override": override_command.override,
+        "drill": drill_command.drill,
     },
     "Record": {
         "history": record_commands.history,
@@ -61,10 +69,34 @@ COMMANDS: dict[str, dict[str, Callable[..., int | None]]] = {
     "Programs": {
         "serve": serve_command.serve,
         "score": score_command.score,
+        "simulate": simulate_command.simulate,
         "watch": data_commands.watch,
         "selftest": selftest_command.selftest,
     },
 }
+
+GROUPS: dict[str, tuple[str, str, dict[str, Callable[..., int | None]]]] = {
+    "rollout": (
+        "Releases",
+        "A rollout under way: see it, hold it, end it; and before one, what it could see.",
+        {
+            "status": rollout_commands.status,
+            "pause": rollout_commands.pause,
+            "resume": rollout_commands.resume,
+            "abort": rollout_commands.abort,
+            "promote": rollout_commands.promote,
+            "start": rollout_commands.start,
+            "plan": rollout_plan_command.plan,
+            "calibrate": rollout_plan_command.calibrate,
+        },
+    ),
+    "approver": (
+        "Releases",
+        "The people who may decide, each with a role and a token of their own.",
+        {"add": approver_commands.add, "list": approver_commands.show, "revoke": approver_commands.revoke},
+    ),
+}
+"""Commands of two words: panel, help and bodies by the first word."""
 
 _PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -73,3 +105,9 @@ for _panel, _commands in COMMANDS.items():
         app.command(_name, rich_help_panel=_panel, context_settings=_PASSES_ON if _name == "serve" else None)(
             command(_name, _body)
         )
+
+for _name, (_panel, _help, _commands) in GROUPS.items():
+    _group = typer.Typer(name=_name, help=_help, no_args_is_help=True, rich_markup_mode="rich")
+    for _second, _body in _commands.items():
+        _group.command(_second)(command(f"{_name} {_second}", _body))
+    app.add_typer(_group, rich_help_panel=_panel)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from lockgate.core.ids import Digest, Json, ReleaseId
+from lockgate.core.blessing import Blessing
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.progress import Progress
+from lockgate.core.rollout.steps import course_of
 from lockgate.core.verdict import GateReport
-from lockgate.errors import ApprovalVoid, LockgateError, NotBlessed, TransientError
+from lockgate.errors import ApprovalVoid, BadInput, LockgateError, NotBlessed, TransientError
 from lockgate.line.model_line import Line
 from lockgate.ports import RunState
 from lockgate.stages import promote as promoting
@@ -17,6 +21,9 @@ from lockgate.stages.recording import blessing_of, reports_of
 from lockgate.stages.releasing import note_promotion, opened_row
 from lockgate.stages.rollback import roll_back as go_back
 from lockgate.stages.traffic import Switch
+
+if TYPE_CHECKING:
+    from lockgate.bootstrap import Services
 
 ROLLOUT = "roll-out-model/production"
 SWEEP = "reap-releases/reaper"
@@ -56,11 +63,18 @@ def _follow(line: Line, run: str) -> RunState:
     def over(state: RunState) -> bool:
         return state.ended or (state.type == "PENDING" and clock.now() - state.since > NEVER_STARTED)
 
-    state = runs.wait(run, over, within_s=line.spec.rollout.timeout_s + _SLACK_S)
+    state = runs.wait(run, over, within_s=_longest_s(line) + _SLACK_S)
     if state.ended:
         return state
     runs.end(run, type="CRASHED", name="Crashed", message="its worker died before it started; another is started")
     return replace(state, type="CRASHED", name="Crashed")
+
+
+def _longest_s(line: Line) -> float:
+    """Return how long a rollout may take by its spec: its steps at most, then the switch or the way back."""
+    section = line.spec.rollout
+    longest = course_of(section, sd=section.plan.sd or 1.0).max_duration_s if section.strategy.has_steps else 0.0
+    return longest + section.timeout_s
 
 
 def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
@@ -74,33 +88,85 @@ def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
                 Outcome.PROMOTED, f"production answers with bundle {bundle[:12]}, verified from live answers"
             )
         return so_far.end(Outcome.ROLLED_BACK, "it was promoted and rolled back since")
+    ended = line.ledger.rows(line.model, release=so_far.release, events=(Event.ROLLOUT_ENDED,))
+    if ended:
+        verdict, reason = RolloutVerdict(str(ended[-1].payload["verdict"])), str(ended[-1].payload["reason"])
+        outcome = Outcome.ROLLED_BACK if verdict is RolloutVerdict.ROLL_BACK else Outcome.INCONCLUSIVE
+        return so_far.end(outcome, f"its rollout ended {verdict.value.replace('_', ' ')}: {reason}")
     return so_far.end(
         Outcome.ROLLED_BACK,
         f"the rollout could not be verified ({state}) and the champion before it serves; see rollout run {run}",
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What allows a release into production, as it is now.
+
+    Attributes:
+        blessing: Proof of the gates of stages 1 to 7.
+        staging: The staging gate's report.
+        dossier: Digest of the dossier as it lies on disk.
+        reason: Why the release was started.
+    """
+
+    blessing: Blessing
+    staging: GateReport
+    dossier: Digest
+    reason: str
+
+
+def promotion_of(line: Line, release: ReleaseId) -> Promotion:
+    """Return what allows a release into production.
+
+    Raises:
+        NotBlessed: It has no blessing, or the staging gate did not report.
+        ApprovalVoid: Its dossier is gone.
+    """
+    return Promotion(
+        blessing=blessing_of(line.ledger, line.model, release),
+        staging=_staging_report(line, release),
+        dossier=_dossier(line, release),
+        reason=str(opened_row(line.ledger, line.spec, release).payload["reason"]),
+    )
+
+
+def check_unchanged(line: Line, release: ReleaseId) -> None:
+    """Check that code and spec are those that the release was opened with.
+
+    Raises:
+        ApprovalVoid: One of them changed.
+    """
+    opened = opened_row(line.ledger, line.spec, release)
+    for what, now in (("code", line.services.code.digest), ("spec", line.spec.digest)):
+        if opened.payload[what] != now:
+            raise ApprovalVoid(f"the {what} changed since {release} was opened; start a new release", release=release)
+
+
 def roll_out(line: Line, release: str) -> dict[str, str]:
-    """Switch production to an approved release and verify it; the rollout flow's step.
+    """Switch production to an approved release at once and verify it.
 
     Raises:
         ApprovalVoid: What was approved is not what would ship.
         RolloutAborted: It could not be verified and was undone.
     """
     name = ReleaseId(release)
-    opened = opened_row(line.ledger, line.spec, name)
-    for what, now in (("code", line.services.code.digest), ("spec", line.spec.digest)):
-        if opened.payload[what] != now:
-            raise ApprovalVoid(f"the {what} changed since {release} was opened; start a new release", release=release)
+    check_unchanged(line, name)
+    allowed = promotion_of(line, name)
     row = promoting.promote(
         production(line, actor="roll-out-model"),
-        blessing_of(line.ledger, line.model, name),
-        _staging_report(line, name),
-        _dossier(line, name),
-        why=f"{release}: {opened.payload['reason']}",
+        allowed.blessing,
+        allowed.staging,
+        allowed.dossier,
+        why=f"{release}: {allowed.reason}",
     )
-    note_promotion(line.ledger, line.spec, name, actor="roll-out-model")
+    finish_promotion(line, name)
     return _told(line, row, f"{release} serves in production")
+
+
+def finish_promotion(line: Line, release: ReleaseId) -> None:
+    """Write that a release ended as promoted, if its own run had failed meanwhile."""
+    note_promotion(line.ledger, line.spec, release, actor="roll-out-model")
 
 
 def _staging_report(line: Line, release: ReleaseId) -> GateReport:
@@ -130,6 +196,27 @@ def roll_back(line: Line, reason: str, actor: str) -> dict[str, str]:
     row = go_back(replace(production(line, actor=actor), timeout_s=_BACK_S), reason)
     told = _told(line, row, f"{line.model}: the previous champion is back in production")
     return told | {"to undo": f"release it again: lockgate release --model {line.model}"}
+
+
+def start_again(services: Services, model: ModelName, release: ReleaseId, *, by: str) -> str:
+    """Start another rollout of a release whose last one was inconclusive, and return its run.
+
+    Raises:
+        BadInput: It never was rolled out, is under way, or did harm; says which.
+    """
+    ended = services.ledger.rows(model, release=release, events=(Event.ROLLOUT_BEGUN, Event.ROLLOUT_ENDED))
+    if not ended or ended[-1].event is not Event.ROLLOUT_ENDED:
+        now = "its rollout is under way" if ended else "it was never rolled out; that follows its approval by itself"
+        raise BadInput(f"{release}: {now}. See: lockgate rollout status --model {model}")
+    verdict = RolloutVerdict(str(ended[-1].payload["verdict"]))
+    if verdict is not RolloutVerdict.INCONCLUSIVE:
+        told = "it did harm" if verdict is RolloutVerdict.ROLL_BACK else "it was promoted"
+        raise BadInput(f"the rollout of {release} ended: {told}; start a new release: lockgate release --model {model}")
+    attempt = sum(row.event is Event.ROLLOUT_ENDED for row in ended) + 1
+    asked: dict[str, Json] = {"what": "start", "by": by, "reason": "the rollout before was inconclusive"}
+    services.ledger.append(model, Event.ROLLOUT_ASKED, asked, release=release, actor=by)
+    parameters: dict[str, Json] = {"model": model, "release": release}
+    return services.runs.start_run(ROLLOUT, parameters, idempotency_key=f"roll-out {release}, rollout {attempt}")
 
 
 def ask_for_sweep(line: Line) -> bool:

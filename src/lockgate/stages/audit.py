@@ -2,7 +2,9 @@
 
     rows ── chain whole? ── heads signed? copies elsewhere agree?
          ├─ every EVIDENCE still says what its digest says; every VERDICT follows from it by its gate and thresholds
-         └─ every BLESSING, approval, promotion and change of traffic had what it needed, before it (`audit_release.py`)
+         ├─ every BLESSING, approval, promotion and change of traffic had what it needed, before it (`audit_release.py`)
+         ├─ every decision was taken by as many different people as it needed (`audit_approval.py`)
+         └─ every look and move of a rollout follows from its statistics and the rows before it (`audit_rollout.py`)
 
 It writes nothing, and what it finds is a value: an empty answer means that everything was recomputed and held.
 """
@@ -22,7 +24,9 @@ from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import Check, GateReport, Verdict, could_not_measure, holds
 from lockgate.core.verdict import report as make_report
 from lockgate.errors import IntegrityError
+from lockgate.stages.audit_approval import audit_approvals
 from lockgate.stages.audit_release import audit_releases
+from lockgate.stages.audit_rollout import audit_rollouts
 from lockgate.stages.findings import PROGRAM, Finding, finding_at
 from lockgate.stages.recording import read_evidence, read_report, spec_on_record
 
@@ -69,7 +73,8 @@ def verify(
         means: What to verify with.
         release: Only what concerns this release, and the chain as a whole; None: every release.
     """
-    found = [*_chain(model, rows), *_heads(model, rows, heads, means), *_verdicts(rows, means), *audit_releases(rows)]
+    found = [*_chain(model, rows), *_heads(model, rows, heads, means), *_verdicts(rows, means)]
+    found += [*audit_releases(rows), *audit_approvals(rows), *audit_rollouts(rows)]
     if release is not None:
         found = [each for each in found if each.release in (None, release)]
         if not any(row.release == release for row in rows):

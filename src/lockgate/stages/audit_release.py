@@ -1,7 +1,7 @@
 """The auditor's second half: each step of a release had, before it, everything that allows it.
 
-BLESSING          the newest report of every gate it names, all PASS on evidence about what it blesses; it names every
-                  gate of stages 1 to 7 that the release's spec had thresholds for
+BLESSING          the newest report of every gate it names, all PASS (or FAIL and overridden by two people) on
+                  evidence about what it blesses; it names every gate of stages 1 to 7 that its spec had thresholds for
 APPROVAL_GIVEN    the question it answers: the same blessing, dossier and champion; an unbroken time limit; somebody
                   whom the release's spec lets approve
 promotion intent  a blessing, the staging gate's PASS and an approval, all of the bundle that gets the traffic
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from lockgate.core.approval_overrides import lets_pass, standing
+from lockgate.core.approval_rules import POLICY
 from lockgate.core.blessing import Blessing, bless
 from lockgate.core.gates.registry import required_for_blessing
 from lockgate.core.ids import Digest, Json, ReleaseId, Stage, digest_of
@@ -25,7 +27,6 @@ from lockgate.core.spec import ApprovalMode
 from lockgate.core.traffic import Kind
 from lockgate.core.verdict import Verdict
 from lockgate.errors import IntegrityError, NotBlessed
-from lockgate.stages.approving import POLICY
 from lockgate.stages.findings import Finding, finding_at
 from lockgate.stages.recording import (
     newest_reports,
@@ -87,11 +88,11 @@ def _ended(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
 
 def _blessed(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
     blessing, before = read_blessing(row), seen.of(row.release, Event.EVIDENCE, Event.VERDICT)
-    reports = newest_reports(before)
+    reports, excused = newest_reports(before), _excused(seen, row.release, blessing)
     try:
-        again = bless(blessing.subjects, reports, blessing.reports)
+        again = bless(blessing.subjects, reports, blessing.reports, excused)
         refuse_other_subjects(before, blessing.subjects, blessing.reports)
-        refuse_failed_before(before, blessing.reports)
+        refuse_failed_before(before, set(blessing.reports) - set(excused))
     except NotBlessed as refused:
         yield finding_at(row, "blessing", f"the record does not allow it: {refused.message}")
     else:
@@ -109,6 +110,15 @@ def _blessed(seen: _Seen, row: LedgerRow) -> Iterator[Finding]:
     silent = sorted(set(asked) & set(required_for_blessing()) - set(blessing.reports) - set(left_out))
     if silent:
         yield finding_at(row, "blessing", f"gate {silent[0]} never reported and was left out of it")
+
+
+def _excused(seen: _Seen, release: ReleaseId | None, blessing: Blessing) -> Mapping[str, Digest]:
+    """Return what two people let pass, by the record alone: what a blessing says of itself allows nothing."""
+    if release is None:
+        return {}
+    rows = [*seen.of(None, Event.OVERRIDDEN), *seen.of(release, Event.RELEASE_OPENED)]
+    verdicts = map(read_report, seen.of(release, Event.VERDICT))
+    return lets_pass(verdicts, blessing.reports, standing(rows, release))
 
 
 def _spec(seen: _Seen, release: ReleaseId | None) -> Json:

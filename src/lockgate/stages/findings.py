@@ -19,8 +19,9 @@ class Finding:
         model: Whose record.
         seq: The row it shows at; None when it concerns the record as a whole.
         release: The release it concerns; None when it concerns the chain.
-        what: chain, head, record, evidence, verdict, thresholds, blessing, approval, traffic, outcome or missing; or
-            program: nothing is wrong, but another program judged, and only what both check was recomputed.
+        what: chain, head, record, evidence, verdict, thresholds, blessing, approval, override, traffic, rollout,
+            outcome or missing; or program: nothing is wrong, but another program judged, and only what both check was
+            recomputed.
         message: One sentence.
     """
 

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 import lockgate
 from lockgate import errors
-from lockgate.cli.app import COMMANDS, app
+from lockgate.cli.app import COMMANDS, GROUPS, app
 from lockgate.cli.options import Yes
 from lockgate.cli.surface import OUTCOME_EXIT, Surface, command
 from lockgate.core.ledger import Outcome
 from lockgate.errors import ApprovalVoid, BadInput, LockgateError, NotBlessed, NotRunning
 
 NAMES = [name for panel in COMMANDS.values() for name in panel]
+IN_GROUPS = [f"{group} {name}" for group, (_, _, commands) in GROUPS.items() for name in commands]
 # Not pydantic: Typer itself reads arguments with it.
 HEAVY = {
     "pandas", "numpy", "mlflow", "sklearn", "scipy", "xgboost", "great_expectations", "onnx", "onnxruntime",
@@ -43,9 +44,9 @@ def raises(error: BaseException) -> Callable[[Surface], None]:
     return body
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *IN_GROUPS])
 def test_every_help_ends_well_and_teaches_with_an_example(name: str) -> None:
-    result = CliRunner().invoke(app, [name, "--help"])
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
     assert result.exit_code == 0
     assert f"Example: lockgate {name}" in " ".join(result.stdout.split())
     assert "--json" in result.stdout
@@ -53,7 +54,7 @@ def test_every_help_ends_well_and_teaches_with_an_example(name: str) -> None:
 
 def test_the_help_names_every_command() -> None:
     told = CliRunner().invoke(app, ["--help"]).stdout
-    assert [name for name in NAMES if name not in told] == []
+    assert [name for name in (*NAMES, *GROUPS) if name not in told] == []
 
 
 def test_an_unknown_option_is_bad_input() -> None:

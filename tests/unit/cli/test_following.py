@@ -71,7 +71,7 @@ def ended(outcome: Outcome) -> tuple[Event, Mapping[str, Json]]:
 
 def follower(ledger: WrittenLedger, runs: QuietRuns) -> Follower:
     services: Any = SimpleNamespace(ledger=ledger, runs=runs)
-    return Follower(services, Surface("release"), MODEL, RUN, look_s=0.01)
+    return Follower(services, Surface("release"), MODEL, RUN, look_s=0.01, silent_s=0.05)
 
 
 def ignore(row: LedgerRow) -> None:
@@ -107,6 +107,36 @@ def test_what_was_before_is_kept_but_not_shown(capsys: pytest.CaptureFixture[str
     assert followed.outcome is Outcome.REJECTED
     assert list(followed.verdicts) == ["drift"]
     assert "drift" not in capsys.readouterr().err
+
+
+def test_an_end_before_a_retry_is_past() -> None:
+    resumed: tuple[Event, Mapping[str, Json]] = (Event.RELEASE_RESUMED, {"run": RUN})
+    ledger = WrittenLedger([OPENED, ended(Outcome.FAILED), resumed], [], [ended(Outcome.PROMOTED)])
+    following = follower(ledger, QuietRuns())
+    following.skip_what_was()
+    assert (following.followed.outcome, following.followed.reason) == (None, "")
+    assert following.until_end(ignore, within_s=10).outcome is Outcome.PROMOTED
+
+
+def test_a_rollout_is_shown_step_by_step_while_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    routed: tuple[Event, Mapping[str, Json]] = (
+        Event.ROUTING_VERIFIED,
+        {"environment": "production", "sequence": 5, "weight": 0.1, "shadow": 0.0},
+    )
+    over: tuple[Event, Mapping[str, Json]] = (Event.ROLLOUT_ENDED, {"verdict": "roll_back", "reason": "errors seen"})
+    script = ([OPENED], [routed], [over, ended(Outcome.ROLLED_BACK)])
+    followed = follower(WrittenLedger(*script), QuietRuns()).until_end(ignore, within_s=10)
+    said = capsys.readouterr().err
+    assert said.index("10 % of entities") < said.index("rollout ended, roll_back: errors seen")
+    assert followed.outcome is Outcome.ROLLED_BACK
+
+
+def test_while_the_rollouts_process_starts_it_is_said_what_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    given: tuple[Event, Mapping[str, Json]] = (Event.APPROVAL_GIVEN, {"approver": "ada", "reason": "fine"})
+    silence: list[tuple[Event, Mapping[str, Json]]] = []
+    script = ([OPENED, given], *(silence for _ in range(20)), [ended(Outcome.PROMOTED)])
+    follower(WrittenLedger(*script), QuietRuns()).until_end(ignore, within_s=10)
+    assert "own run is being started" in capsys.readouterr().err
 
 
 def test_another_releases_rows_are_not_ours() -> None:
