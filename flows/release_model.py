@@ -3,6 +3,8 @@
     ingest_data > validate_data > train_model > evaluate_model > package_model > validate_infra > stress_test
         > register_model > deploy_staging > ask_approval .. (suspended) .. record_approval > promote
 
+Under four eyes a release that nobody is known to have started suspends twice, for two people.
+
 A gate that does not pass ends the run in a state named after the reason (Blocked, Inconclusive, Rejected, Expired,
 Superseded), never Failed: Failed and Crashed mean that something could not be measured, and offer Retry.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.approval import ask_approval, await_decision, record_approval
+from tasks.approval import ask_approval, await_decision
 from tasks.closing import end_state, note_failure
 from tasks.deploy_staging import deploy_staging
 from tasks.entering import enter_release
@@ -55,8 +57,7 @@ def release_model(model: str, reason: str = "by hand", started_by: str = "Prefec
         so_far = stage(so_far)
     if so_far.ended:
         return end_state(so_far)
-    question = ask_approval(so_far)
-    so_far = record_approval(question, await_decision(question))
+    so_far = await_decision(ask_approval(so_far))
     if so_far.ended:
         return end_state(so_far)
     return end_state(promote(so_far))

@@ -18,6 +18,7 @@ from lockgate.core.spec import ReleaseSpec
 from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Notifier, Registry
 
 if TYPE_CHECKING:
+    from lockgate.adapters.approvers import Approvers
     from lockgate.adapters.code_identity import CodeIdentity
     from lockgate.adapters.prefect_api import PrefectApi
     from lockgate.adapters.sandbox import Limits
@@ -111,6 +112,13 @@ class Services:
         from lockgate.adapters.prefect_api import PrefectApi
 
         return PrefectApi(self.settings.prefect_api)
+
+    @cached_property
+    def approvers(self) -> Approvers:
+        """The people who may decide, and their tokens."""
+        from lockgate.adapters.approvers import Approvers
+
+        return Approvers(self.settings, self.ledger, self.clock)
 
     @cached_property
     def code(self) -> CodeIdentity:

@@ -76,6 +76,16 @@ class Settings:
         return self.home / "keys" / "ledger.key"
 
     @property
+    def approval_key(self) -> Path:
+        """The secret under which approvers' tokens are hashed and one-time codes are made."""
+        return self.home / "keys" / "approval.key"
+
+    @property
+    def approvers_file(self) -> Path:
+        """Hashes of the approvers' tokens."""
+        return self.home / "approvers.json"
+
+    @property
     def admin_token_file(self) -> Path:
         """The token that the servers' admin API asks for."""
         return self.home / "tokens" / "admin.token"
@@ -148,6 +158,29 @@ def load_settings(environ: Mapping[str, str] | None = None, *, environment: str 
         notify=_notify(env, given.get("notify")),
         ledger_url=str(env.get("LOCKGATE_LEDGER_URL") or given.get("ledger_url") or f"sqlite:///{home}/ledger.db"),
     )
+
+
+def approver_token(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the token of the person who runs this; None when they gave none.
+
+    There is no option for it: a command line is seen by every process of the machine, and kept by the shell.
+
+    Raises:
+        ConfigError: The file that should hold it is missing, empty, or readable by others.
+    """
+    env = os.environ if environ is None else environ
+    named = env.get("LOCKGATE_APPROVER_TOKEN_FILE")
+    if not named:
+        return env.get("LOCKGATE_APPROVER_TOKEN", "").strip() or None
+    path = Path(named).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"LOCKGATE_APPROVER_TOKEN_FILE names {path}, which is not there")
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
+    token = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not token:
+        raise ConfigError(f"{path} is empty; it must hold the token that `lockgate approver add` printed")
+    return token
 
 
 def _find_project(start: Path) -> Path:

@@ -163,6 +163,8 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
         yield f"model.name: {spec.name!r} must be 2 to 48 of a-z, 0-9 and '-', a letter first"
     if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS and spec.model.risk is Risk.HIGH:
         yield "approval.mode: when_all_pass is not allowed for a model of risk: high; use human"
+    if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS and spec.approval.four_eyes:
+        yield "approval.four_eyes asks for people, and approval.mode: when_all_pass for none; use human"
     if getattr(spec.gates["reproducibility"], "refit", None) == "never" and spec.model.risk is Risk.HIGH:
         yield "gates.reproducibility.refit: never is not allowed for a model of risk: high; use always"
     if spec.approval.remind_before_s >= spec.approval.timeout_s:

@@ -7,6 +7,9 @@
   attempt has its own key, and an answer that is already stored is read back instead of asked for.
 * `with_initial_data(field=...)` drops that field's constraints; only `description` is passed.
 * A form that pydantic refuses fails the run. So the form holds types only, and who may answer is checked by us.
+
+Prefect stores whatever a form receives, for whoever reads its database. So no token is ever asked for here: where
+approvers have tokens, the form takes a one-time code, which is worth nothing once it was used or its minutes are over.
 """
 
 from __future__ import annotations
@@ -18,63 +21,58 @@ from prefect.input import RunInput
 from prefect.input.actions import read_flow_run_input
 from pydantic import Field, ValidationError, create_model
 
+from lockgate.core.approval_rules import POLICY
 from lockgate.core.spec import ApprovalMode
-from lockgate.errors import BadInput
-from lockgate.stages.approving import POLICY, Answer, Question, refuse_answer
+from lockgate.stages.approving import Answer, Question
 
-_ATTEMPTS = 20  # ours: a person who misses this often should start a new release
+ATTEMPTS = 20
+"""Ours: a person who misses this often should start a new release."""
 
 
-def await_answer(question: Question) -> Answer:
-    """Return the approver's answer; suspends the flow run until there is one.
+def read_answer(question: Question, attempt: int, note: str = "") -> Answer:
+    """Return the answer to one form; suspends the flow run until there is one, unless it is stored already.
 
-    Raises:
-        BadInput: Too many answers that do not count.
+    Args:
+        question: What is asked.
+        attempt: The number of the form, from 0; each has its own key.
+        note: What the form says first, in markdown: why the last answer did not count, or who approved so far.
     """
     if question.mode is ApprovalMode.WHEN_ALL_PASS:
         return Answer(
             decision="approve", approver=POLICY, reason="every required gate passed", checklist=question.checklist
         )
-    note = ""
-    for attempt in range(_ATTEMPTS):
-        try:
-            answer = _one_answer(question, f"approval-{attempt}", note)
-            refuse_answer(question, answer)
-        except BadInput as refused:
-            note = refused.message
-            continue
-        return answer
-    raise BadInput(f"{_ATTEMPTS} answers did not count, the last because {note}; start a new release")
-
-
-def _one_answer(question: Question, key: str, note: str) -> Answer:
-    form = form_of(question, note)
+    form, key = form_of(question, note), f"approval-{attempt}"
     # Prefect keeps the answer of a suspended run under this name; pinned with the version of Prefect.
     stored: Any = read_flow_run_input(f"suspended-{key}-response")
-    if stored is not None:
-        try:
-            return _answer(question, form(**stored))
-        except ValidationError as wrong:
-            raise BadInput(f"the form's answer is not of its type: {wrong.errors()[0]['msg']}") from wrong
-    return _answer(question, suspend_flow_run(wait_for_input=form, key=f"{key}", timeout=int(question.timeout_s)))
+    if stored is None:
+        return _answer(question, suspend_flow_run(wait_for_input=form, key=key, timeout=int(question.timeout_s)))
+    try:
+        return _answer(question, form(**stored))
+    except ValidationError as wrong:
+        why = f"the form's answer is not of its type: {wrong.errors()[0]['msg']}"
+        return Answer(decision="", approver="", reason="", unreadable=why)
 
 
 def form_of(question: Question, note: str = "") -> type[RunInput]:
-    """Return the form: decision, approver, reason, and a tick for each item of the checklist."""
+    """Return the form: decision, who (a name, or a code that proves one), reason, and a tick for each item."""
     approvers: Any = Literal[question.approvers] if question.approvers else str
+    command = f"lockgate approve {question.so_far.release} --print-code"
+    who: dict[str, Any] = {"approver": (approvers, Field(description="your name; it goes on record"))}
+    if question.authenticated:
+        who = {"code": (str, Field(description=f"your one-time code, from: {command} (or lockgate reject)"))}
     fields: dict[str, Any] = {
         "decision": (
             Literal["approve", "reject"],
             Field(description="approve promotes it now; reject keeps what serves"),
         ),
-        "approver": (approvers, Field(description="your name; it goes on record")),
+        **who,
         "reason": (str, Field(default="", description="why; it goes on record, and the next one starts from it")),
     }
     for number, item in enumerate(question.checklist):
         fields[f"check_{number + 1}"] = (bool, Field(default=False, title=item, description="approving confirms this"))
     form = create_model("Approval", __base__=RunInput, **fields)
-    refused = f"> **Your last answer did not count:** {note}\n\n" if note else ""
-    described: type[RunInput] = form.with_initial_data(description=refused + question.text)
+    first = f"> {note}\n\n" if note else ""
+    described: type[RunInput] = form.with_initial_data(description=first + question.text)
     return described
 
 
@@ -82,4 +80,10 @@ def _answer(question: Question, form: Any) -> Answer:  # noqa: ANN401 - the form
     confirmed = tuple(
         item for number, item in enumerate(question.checklist) if getattr(form, f"check_{number + 1}", False)
     )
-    return Answer(decision=form.decision, approver=form.approver, reason=form.reason, checklist=confirmed)
+    return Answer(
+        decision=form.decision,
+        approver="" if question.authenticated else form.approver,
+        reason=form.reason,
+        checklist=confirmed,
+        code=form.code if question.authenticated else "",
+    )

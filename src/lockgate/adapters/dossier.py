@@ -49,6 +49,7 @@ class DossierFacts:
         assessed: The ML Test Score of this release, last, and of those before; empty when it was not computed.
         delivered: The delivery figures of this model; None when they were not computed.
         unknown: What is not known, beyond what the page itself can tell; one sentence each.
+        overridden: Gates that failed and that two people let pass, by name: a sentence that nobody may overlook.
     """
 
     release: ReleaseId
@@ -67,6 +68,7 @@ class DossierFacts:
     assessed: tuple[Assessment, ...] = ()
     delivered: Delivery | None = None
     unknown: tuple[str, ...] = ()
+    overridden: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_dossier(facts: DossierFacts, out: Path) -> Digest:

@@ -14,7 +14,7 @@ from lockgate.adapters.dossier_words import PLAIN, interval_text, listed, metric
 from lockgate.core.contract import TaskKind
 from lockgate.core.estimates import count, number, read_estimate, unit_of, within
 from lockgate.core.ids import Json
-from lockgate.core.verdict import Verdict
+from lockgate.core.verdict import GateReport, Verdict
 
 if TYPE_CHECKING:
     from lockgate.adapters.dossier import DossierFacts
@@ -84,6 +84,10 @@ def view_of(facts: DossierFacts, sections: Sequence[Section] = ()) -> View:
     )
 
 
+def _let_pass(facts: DossierFacts, report: GateReport) -> bool:
+    return report.verdict is Verdict.FAIL and report.gate in facts.overridden
+
+
 def _headline(facts: DossierFacts) -> tuple[str, str]:
     reports = {each.gate: each for each in facts.reports}
     missing = [name for name in facts.required if name not in reports]
@@ -97,6 +101,11 @@ def _headline(facts: DossierFacts) -> tuple[str, str]:
         Verdict.INCONCLUSIVE,
     )
     names = listed([each.gate for each in not_passed if each.verdict is worst] or missing)
+    if not_passed and not missing and all(_let_pass(facts, each) for each in not_passed):
+        return (
+            Verdict.FAIL,
+            f"OVERRIDDEN: {what} failed {names}, and two people let it pass. Read why before you decide.",
+        )
     said = {
         Verdict.FAIL: f"Do not approve: {what} failed {names}.",
         Verdict.ERROR: f"Do not approve yet: {what} could not be measured by {names}.",
@@ -107,7 +116,8 @@ def _headline(facts: DossierFacts) -> tuple[str, str]:
 
 def _summary(facts: DossierFacts, gates: Json) -> tuple[str, ...]:
     quality, champion = within(gates, "quality"), within(gates, "champion")
-    lines = [each.reason for each in facts.reports if each.verdict is not Verdict.PASS]
+    lines = [*facts.overridden.values()]
+    lines += [each.reason for each in facts.reports if each.verdict is not Verdict.PASS]
     rows, blocks = count(within(quality, "n")), count(within(quality, "blocks"))
     if rows is not None and blocks is not None:
         unit = "days" if facts.spec.split.block == "day" else "blocks"
@@ -253,4 +263,7 @@ def _commands(facts: DossierFacts, verdict: str) -> tuple[tuple[str, str], ...]:
         (f"lockgate verify {release}", "recompute hashes, signatures and verdicts from the record"),
     )
     undo = ((f"lockgate rollback {model} --reason '...'", "after promotion: put the previous model back"),)
-    return (decide + look + undo) if verdict == Verdict.PASS else look
+    overridden = bool(facts.overridden) and all(
+        _let_pass(facts, each) for each in facts.reports if each.verdict is not Verdict.PASS
+    )
+    return (decide + look + undo) if verdict == Verdict.PASS or overridden else look

@@ -70,9 +70,17 @@ def _import_roots(settings: Settings) -> tuple[str, ...]:
     return (str(settings.project),) if here.name == "site-packages" else (str(settings.project), str(here))
 
 
+_KEPT_BACK = (
+    "PREFECT_PROFILE",
+    "PREFECT_API_KEY",
+    "LOCKGATE_APPROVER_TOKEN",  # the token of whoever started the stack is theirs, not its runs'
+    "LOCKGATE_APPROVER_TOKEN_FILE",
+)
+
+
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what the stack's processes inherit from the shell: everything but what would lead Prefect astray."""
-    kept = {name: value for name, value in environ.items() if name not in ("PREFECT_PROFILE", "PREFECT_API_KEY")}
+    kept = {name: value for name, value in environ.items() if name not in _KEPT_BACK}
     # A proxy of the environment must not stand between these processes and their own loopback.
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, (environ.get(name, ""), "127.0.0.1", "localhost", "::1")))

@@ -11,6 +11,7 @@ import typer
 from lockgate.cli.options import Model, choose_model, either, model_of, release_of
 from lockgate.cli.surface import Surface
 from lockgate.config import ENVIRONMENTS, load_settings
+from lockgate.core.approval_people import PEOPLE
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, to_json
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.errors import BadInput, IntegrityError, LockgateError
@@ -84,10 +85,14 @@ def explain(surface: Surface, release: ReleaseOrRun) -> None:
     ledger = _services().ledger
     found = release_of(ledger, release)
     told = read(ledger.rows(model_of(ledger, found)), found)
+    for each in told.overridden:
+        surface.text(each, "bold red")
     surface.text(f"{told.release}: {told.status}", "bold")
     surface.text(f"  {told.reason}")
     if told.bundle:
         surface.text(f"  bundle {told.bundle}")
+    if told.decided:
+        surface.text(f"  started because: {told.decided}")
     if told.approval:
         surface.text(f"  {told.approval}")
     surface.table(
@@ -157,6 +162,7 @@ def _audit(
     from lockgate.core.gates.registry import GATES
     from lockgate.stages.audit import Means
     from lockgate.stages.audit import verify as audit
+    from lockgate.stages.audit_approval import audit_people
 
     specs = {}
     for each in services.specs():
@@ -171,6 +177,8 @@ def _audit(
     verifier = LedgerVerifier(ledger_signer(services.settings).public_path)
     means = Means(gates=GATES, verifies=verifier.verify, specs=specs, code=services.code.digest)
     found = list(audit(name, rows, ledger.heads(name), means, release=release))
+    decided = audit_people(rows, ledger.rows(PEOPLE))
+    found += [each for each in decided if release is None or each.release in (None, release)]
     return found + list(_bundles(services, rows, release))
 
 

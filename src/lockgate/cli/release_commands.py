@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lockgate.cli.deciding import decider, show_code, signed
 from lockgate.cli.options import Model, Name, Person, Reason, Release, Yes, choose_model, either, model_of, person
+from lockgate.cli.roles import acting, require_role
 from lockgate.cli.surface import OUTCOME_EXIT, Surface
-from lockgate.config import load_settings
+from lockgate.config import approver_token, load_settings
+from lockgate.core.approval_people import Role
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.errors import ApprovalVoid, BadInput, TransientError
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow the release until it ends; the exit code says how.")]
 Within = Annotated[
     float | None, typer.Option("--timeout", metavar="SECONDS", help="With --wait: give up following after this long.")
+]
+
+PrintCode = Annotated[
+    bool, typer.Option("--print-code", help="Only print a one-time code for the form in the Prefect UI.")
 ]
 
 _RECORDED_WITHIN_S = 180.0  # ours: a suspended run comes back in 8 to 21 s on two busy cores
@@ -50,8 +58,12 @@ def release(  # noqa: PLR0913 - each is an option
     services = Services(load_settings())
     chosen = choose_model(services, either(name, model))
     services.check(services.spec(chosen))  # what is wrong with it is told before a run starts
-    parameters: dict[str, Json] = {"model": chosen, "reason": reason, "started_by": person(None)}
+    shown = acting(services, Role.VIEWER, what=f"release {chosen}", model=chosen) if approver_token() else None
+    who = person(None) if shown is None else shown.name
+    parameters: dict[str, Json] = {"model": chosen, "reason": reason, "started_by": who}
     run = services.runs.start_run(f"release-model/{chosen}", parameters)
+    if shown is not None:  # what the run is told can be told by anybody; this row only by who showed a token
+        services.ledger.append(chosen, Event.RELEASE_ASKED, {"run": run, "by": who}, actor=who)
     surface.say(f"started; watch it at {run_url(services, run)}")
     if not wait:
         surface.text(f"release of {chosen} started as run {run}; follow it: lockgate history --model {chosen}")
@@ -96,10 +108,12 @@ def approve(  # noqa: PLR0913 - a decision has this many facts
     approver: Person = None,
     yes: Yes = False,
     wait: Wait = False,
+    print_code: PrintCode = False,
 ) -> int:
     """Approve a release that waits: the answer goes into the same form as in the Prefect UI.
 
-    You confirm the spec's checklist item by item in a terminal; --yes (or YES=1) confirms all of it.
+    You confirm the spec's checklist item by item in a terminal; --yes (or YES=1) confirms all of it. Once people were
+    added (lockgate approver add), you are who your token says, and --print-code gives you a code for the form.
     Exit codes: 5 when it expired, was superseded, or is no longer what you saw.
 
     Example: lockgate approve flight-delays-0001 --as maria --reason "AUC +0.02, slices fine" --wait
@@ -109,33 +123,47 @@ def approve(  # noqa: PLR0913 - a decision has this many facts
 
     services = Services(load_settings())
     model = model_of(services.ledger, release)
+    decides = decider(services, model, release, "approve", approver)
     run = waiting_run(services, model, release)
+    if print_code:
+        show_code(surface, services, release, "approve", decides)
+        return 0
     items = services.spec(model).approval.checklist
     confirm(surface, release, items, yes=yes)
-    who = person(approver)
-    give_answer(services, surface, model, release, answer_form("approve", who, reason, items))
+    who, field = signed(services, release, "approve", decides)
+    given = give_answer(services, surface, model, release, answer_form("approve", field, reason, items))
     if wait:
         follower = Follower(services, surface, model, run)
         follower.skip_what_was()
         return finish(surface, model, follower.until_end(lambda _: None))
-    surface.text(f"{release} approved by {who}; the promotion follows: lockgate status")
-    surface.result({"release": release, "decision": "approve", "approver": who, "run": run})
+    complete = given.payload.get("complete") is not False
+    follows = "the promotion follows: lockgate status" if complete else "one of two: somebody else must approve it too"
+    surface.text(f"{release} approved by {who}; {follows}")
+    told: dict[str, Json] = {"release": release, "decision": "approve", "approver": who, "run": run}
+    surface.result({**told, "complete": complete})
     return 0
 
 
-def reject(surface: Surface, release: Release, reason: Reason, approver: Person = None) -> None:
+def reject(
+    surface: Surface, release: Release, reason: Reason = "", approver: Person = None, print_code: PrintCode = False
+) -> None:
     """Reject a release that waits. Production keeps what it serves.
 
     Example: lockgate reject flight-delays-0002 --reason "carrier OO got worse"
     """
     from lockgate.bootstrap import Services
 
-    if not reason.strip():
+    if not reason.strip() and not print_code:
         raise BadInput("a rejection needs a reason; give one with --reason, it is what the model's owner works from")
     services = Services(load_settings())
     model = model_of(services.ledger, release)
-    run, who = waiting_run(services, model, release), person(approver)
-    give_answer(services, surface, model, release, answer_form("reject", who, reason, ()))
+    decides = decider(services, model, release, "reject", approver)
+    run = waiting_run(services, model, release)
+    if print_code:
+        show_code(surface, services, release, "reject", decides)
+        return
+    who, field = signed(services, release, "reject", decides)
+    give_answer(services, surface, model, release, answer_form("reject", field, reason, ()))
     surface.text(f"{release} rejected by {who}")
     surface.result({"release": release, "decision": "reject", "approver": who, "run": run})
 
@@ -182,14 +210,26 @@ def ask(surface: Surface, question: str) -> bool:
     return surface.err.input(f"{question} [y/n] ", markup=False).strip().lower() in ("y", "yes")
 
 
-def answer_form(decision: str, approver: str, reason: str, confirmed: tuple[str, ...]) -> dict[str, Json]:
-    """Return the approval form as the flow asks it: one tick `check_N` an item of the checklist."""
+def answer_form(
+    decision: str, approver: str | Mapping[str, Json], reason: str, confirmed: tuple[str, ...]
+) -> dict[str, Json]:
+    """Return the approval form as the flow asks it: one tick `check_N` an item of the checklist.
+
+    Args:
+        decision: approve or reject.
+        approver: A name; or the field that says who, see `deciding.signed`.
+        reason: Why.
+        confirmed: The items that are confirmed.
+    """
+    who = {"approver": approver} if isinstance(approver, str) else dict(approver)
     ticks: dict[str, Json] = {f"check_{number}": True for number in range(1, len(confirmed) + 1)}
-    return {"decision": decision, "approver": approver, "reason": reason, **ticks}
+    return {"decision": decision, **who, "reason": reason, **ticks}
 
 
-def give_answer(services: Services, surface: Surface, model: ModelName, release: str, form: dict[str, Json]) -> None:
-    """Put an answer into the run's form and wait until the ledger holds it.
+def give_answer(
+    services: Services, surface: Surface, model: ModelName, release: str, form: dict[str, Json]
+) -> LedgerRow:
+    """Put an answer into the run's form, wait until the ledger holds it, and return its row.
 
     Raises:
         ApprovalVoid: It came too late, or what was seen is no longer what would ship.
@@ -204,8 +244,9 @@ def give_answer(services: Services, surface: Surface, model: ModelName, release:
     surface.say("answered; the run takes it up")
     deadline = time.monotonic() + _RECORDED_WITHIN_S
     while time.monotonic() < deadline:
-        if _is_recorded(services, model, release, seen):
-            return
+        recorded = _recorded(services, model, release, seen)
+        if recorded is not None:
+            return recorded
         state = services.runs.state(run)
         if state is not None and state.type == "PAUSED" and state.since > asked_at:
             raise BadInput(f"the answer does not count; the form says why: {run_url(services, run)}", run=run)
@@ -213,15 +254,15 @@ def give_answer(services: Services, surface: Surface, model: ModelName, release:
     raise TransientError(f"the answer was taken, but is not on record after {_RECORDED_WITHIN_S:.0f} s; see {run}")
 
 
-def _is_recorded(services: Services, model: ModelName, release: str, seen: int) -> bool:
+def _recorded(services: Services, model: ModelName, release: str, seen: int) -> LedgerRow | None:
     for row in services.ledger.rows(model):
         if row.seq <= seen or row.release != release:
             continue
         if row.event in (Event.APPROVAL_GIVEN, Event.APPROVAL_REFUSED):
-            return True
+            return row
         if row.event is Event.RELEASE_ENDED:
             raise ApprovalVoid(f"{release} ended {row.payload.get('outcome')}: {row.payload.get('reason')}")
-    return False
+    return None
 
 
 def rollback(surface: Surface, reason: Reason, name: Name = None, model: Model = None, approver: Person = None) -> None:
@@ -235,7 +276,9 @@ def rollback(surface: Surface, reason: Reason, name: Name = None, model: Model =
     from lockgate.line import ask_for_sweep, line_of, roll_back
 
     began = time.monotonic()
-    chosen, who = choose_model(Services(load_settings()), either(name, model)), person(approver)
+    services = Services(load_settings())
+    chosen = choose_model(services, either(name, model))
+    who = require_role(services, Role.OPERATOR, what=f"roll {chosen} back", model=chosen, claimed=approver)
     line = line_of(chosen)
     done = roll_back(line, reason, who)
     seconds = round(time.monotonic() - began, 2)

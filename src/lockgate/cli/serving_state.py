@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lockgate.cli.surface import Surface
 from lockgate.config import ENVIRONMENTS, Settings
-from lockgate.core.ids import Json, ModelName
+from lockgate.core.approval_overrides import current
+from lockgate.core.ids import Json, ModelName, is_model_name
+from lockgate.core.ledger import Event
 from lockgate.errors import LockgateError
 
 if TYPE_CHECKING:
@@ -21,9 +23,16 @@ def show_models(surface: Surface, settings: Settings) -> list[dict[str, Json]]:
     from lockgate.bootstrap import Services
 
     services = Services(settings)
-    names = sorted({*services.specs(), *services.ledger.models()})
+    # the chain of people is no model
+    names = sorted({*services.specs(), *(name for name in services.ledger.models() if is_model_name(name))})
     with ThreadPoolExecutor(max_workers=8) as pool:  # servers that do not answer are waited for side by side
         models = list(pool.map(lambda name: _model(services, name), names))
+    for model in models:
+        overridden = model["overridden"]
+        for each in overridden if isinstance(overridden, list) else ():
+            surface.text(f"{model['model']}: {each}", "bold red")
+    if not services.approvers.exist:
+        surface.say("approvers are not authenticated, and everybody here is admin: see lockgate approver add", "yellow")
     surface.table(
         "Serving",
         ("model", "environment", "release", "bundle", "since", "why", "server says"),
@@ -46,7 +55,11 @@ def _model(services: Services, name: ModelName) -> dict[str, Json]:
             "waiting": opened.waiting,
             "expires_at": opened.expires_at.isoformat() if opened.expires_at else None,
         }
-    return {"model": name, "releases": state.releases, "environments": environments, "open": running}
+    shouted = [
+        each.shout() for each in current(services.ledger.rows(name, events=(Event.OVERRIDDEN,)), services.clock.now())
+    ]
+    told: dict[str, Json] = {"model": name, "releases": state.releases, "environments": environments, "open": running}
+    return {**told, "overridden": shouted, "approvers_authenticated": services.approvers.exist}
 
 
 def _environment(services: Services, state: ModelState, name: ModelName, environment: str) -> dict[str, Json]:

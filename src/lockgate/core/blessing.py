@@ -1,6 +1,7 @@
 """The blessing: the proof that every required gate of stages 1 to 7 passed for one bundle.
 
-Register, stage and promote *take* a `Blessing`; `bless` is the only way to make one.
+Register, stage and promote *take* a `Blessing`; `bless` is the only way to make one. A gate that failed and that two
+people let pass (`core/approval_overrides.py`) is named in the blessing with the row that allows it.
 """
 
 from __future__ import annotations
@@ -52,13 +53,33 @@ class Blessing:
         return digest_of(self)
 
 
-def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[str]) -> Blessing:
-    """Return the blessing, if every required gate reported PASS on evidence.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverriddenBlessing(Blessing):
+    """Proof that every required gate passed but for those that two people let pass.
+
+    A form of its own, so that the digest of a blessing without overrides is what it always was.
+
+    Attributes:
+        overrides: Hash of the ledger row that lets each gate pass that failed, by gate name.
+    """
+
+    overrides: Mapping[str, Digest]
+
+
+def bless(
+    subjects: Subjects,
+    reports: Iterable[GateReport],
+    required: Iterable[str],
+    overrides: Mapping[str, Digest] | None = None,
+) -> Blessing:
+    """Return the blessing, if every required gate reported PASS on evidence, or a FAIL that is overridden.
 
     Args:
         subjects: What the reports are about.
         reports: One report a gate.
         required: The names of the gates that must have passed.
+        overrides: Hash of the row that overrides a gate, by gate: those that failed in this release and no others. They
+            cover a FAIL, never an ERROR or INCONCLUSIVE.
 
     Raises:
         NotBlessed: A required gate is missing, reported twice, reported without evidence, or did not pass; or it says
@@ -76,10 +97,15 @@ def bless(subjects: Subjects, reports: Iterable[GateReport], required: Iterable[
         found = by_gate.get(name)
         if found is None:
             raise NotBlessed(f"gate {name} did not report; a gate that did not run is not a pass", gate=name)
-        if found.verdict is not Verdict.PASS or found.evidence is None:
+        fine = (Verdict.PASS, Verdict.FAIL) if overrides and name in overrides else (Verdict.PASS,)
+        if found.verdict not in fine or found.evidence is None:
             raise NotBlessed(f"gate {name} said {found.verdict}: {found.reason}", gate=name, verdict=str(found.verdict))
         _refuse_denied_champion(found, subjects)
-    return Blessing(subjects=subjects, reports={name: digest_of(by_gate[name]) for name in wanted})
+    named = {name: digest_of(by_gate[name]) for name in wanted}
+    if overrides:
+        used = {name: overrides[name] for name in sorted(overrides) if name in named}
+        return OverriddenBlessing(subjects=subjects, reports=named, overrides=used)
+    return Blessing(subjects=subjects, reports=named)
 
 
 def _refuse_denied_champion(found: GateReport, subjects: Subjects) -> None:

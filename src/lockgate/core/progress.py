@@ -6,7 +6,7 @@ and can be read in the orchestrator's UI.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from lockgate.core.ids import Digest, ModelName, ReleaseId, Stage
@@ -46,9 +46,17 @@ class Progress:
         """Return the progress after a stage that made these."""
         return replace(self, stage=stage, refs={**self.refs, **refs})
 
-    def judged(self, reports: Iterable[GateReport]) -> Progress:
-        """Return the progress after a stage's gates: unchanged when all passed, else ended by the worst of them."""
-        reported = tuple(reports)
+    def judged(self, reports: Iterable[GateReport], overridden: Collection[str] = ()) -> Progress:
+        """Return the progress after a stage's gates: unchanged when all passed, else ended by the worst of them.
+
+        Args:
+            reports: One a gate of the stage.
+            overridden: Gates whose FAIL two people let pass; their ERROR and INCONCLUSIVE stop it all the same.
+        """
+        told = tuple(reports)
+        reported = tuple(each for each in told if not (each.verdict is Verdict.FAIL and each.gate in overridden))
+        if told and not reported:
+            return self
         verdict = fold(r.verdict for r in reported)
         if verdict is Verdict.PASS:
             return self

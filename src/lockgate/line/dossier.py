@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from lockgate.core.approval_overrides import standing
 from lockgate.core.delivery import delivery
 from lockgate.core.estimates import within
 from lockgate.core.gates.overrides import overrides
@@ -14,6 +15,7 @@ from lockgate.core.gates.registry import GATES, names
 from lockgate.core.ids import Digest, Json
 from lockgate.core.maturity import trend
 from lockgate.core.progress import Progress
+from lockgate.core.verdict import Verdict
 from lockgate.line.assessing import record_of, record_until, records
 from lockgate.line.model_line import Line, champion_of
 from lockgate.stages.recording import reports_of
@@ -29,14 +31,15 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
     rows = record_until(line.ledger.rows(line.model), so_far.release)
     of_release = record_of(line.services, line.model, rows, so_far.release)
     before = [each for each in records(line.services, line.model, rows) if each.release != so_far.release]
-    moved = overrides(GATES, line.spec.gates)
+    moved, standing_now = overrides(GATES, line.spec.gates), standing(line.ledger.rows(line.model), so_far.release)
+    reports = reports_of(line.ledger, line.model, so_far.release)
     facts = DossierFacts(
         release=so_far.release,
         spec=line.spec,
         as_of=datetime.fromisoformat(so_far.refs["as_of"]),
         bundle=bundle,
         champion=champion_of(so_far),
-        reports=reports_of(line.ledger, line.model, so_far.release),
+        reports=reports,
         required=names(GATES),
         titles={gate.name: gate.title for gate in GATES},
         evaluation=json.loads((parts / "evaluation.json").read_bytes()),
@@ -46,6 +49,11 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
         recorded={gate: (row.seq, row.row_hash) for gate, row in of_release.verdicts.items()},
         assessed=trend((*before, of_release)),
         delivered=delivery(of_release.rows),
+        overridden={
+            each.gate: standing_now[each.gate].shout(each.reason)
+            for each in reports
+            if each.verdict is Verdict.FAIL and each.gate in standing_now
+        },
         unknown=tuple(f"Whether a gate would pass by its own bound: {each}." for each in moved),
     )
     path = folder / "dossier.html"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lockgate.adapters.durable_files import room_for
+from lockgate.core.approval_overrides import standing
 from lockgate.core.gates.registry import GATES, gates_of
 from lockgate.core.ids import Stage
+from lockgate.core.ledger import Event
 from lockgate.core.progress import Progress
 from lockgate.core.verdict import GateReport, Verdict, fold
 from lockgate.errors import MeasurementError
@@ -58,7 +60,7 @@ def run(line: Line, stage: Stage, so_far: Progress) -> Done:
         raise MeasurementError(f"gate {broken.gate} could not measure: {broken.reason}", gate=broken.gate)
     after = replace(measured.so_far, stage=stage)
     if gates_of(stage):
-        after = after.judged(reports)
+        after = after.judged(reports, _overridden(line, so_far))
     return Done(
         stage=stage,
         so_far=after,
@@ -68,6 +70,12 @@ def run(line: Line, stage: Stage, so_far: Progress) -> Done:
         rows=check_rows(reports),
         links=measured.links,
     )
+
+
+def _overridden(line: Line, so_far: Progress) -> Collection[str]:
+    """Return the gates whose FAIL two people let pass for this release."""
+    rows = line.ledger.rows(line.model, events=(Event.RELEASE_OPENED, Event.OVERRIDDEN))
+    return standing(rows, so_far.release)
 
 
 def _judged(line: Line, stage: Stage, measured: Measured) -> tuple[GateReport, ...]:

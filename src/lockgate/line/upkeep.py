@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Mapping
+from functools import partial
 from uuid import NAMESPACE_URL, uuid5
 
+from lockgate.core.drills import is_drill
 from lockgate.core.ids import Json, as_float
+from lockgate.core.ledger import Event
+from lockgate.line.approval_recheck import void_of
+from lockgate.line.learning import ask_about_landed
 from lockgate.line.model_line import Line
+from lockgate.stages import learning
 
 LANDED = "lockgate.batch.landed"
+MOST_NAMES = 100  # ours: an event is read by people; ten thousand names are not
+SILENT_S = 120.0  # ours: a run that crashed is started again within seconds
+SILENT_LOOKS = 10
 ANNOUNCE_AGAIN_S = 600.0  # an event that started nothing is emitted again; ingestion makes a second run a no-op
 
 
 def announce(line: Line) -> bool:
-    """Emit the event that starts a release, if files wait that the ledger does not know; tells whether it did.
+    """Emit the event that starts a release, if there is new data and the retraining policy agrees; tells whether so.
 
-    The event's id is made from the files' content, so that announcing the same files twice is one event.
+    New data are files that the ledger does not know, or rows taken in that the policy held back before. The event's id
+    is made from the content, so that announcing the same files twice is one event.
     """
     known = line.ledger.state(line.spec.name).ingested
     fresh = [batch for batch in line.services.store.landed(line.spec.name) if batch.sha256 not in known]
-    if not fresh or not line.spec.retraining.on_new_data:
+    held_back = learning.held_back(line.ledger, line.spec)
+    if not fresh and held_back is None:
         return False
-    content = ",".join(sorted(batch.sha256 for batch in fresh))
-    window = int(time.time() // ANNOUNCE_AGAIN_S)
-    payload: dict[str, Json] = {"model": line.spec.name, "files": [batch.name for batch in fresh]}
+    if not ask_about_landed(line, fresh).train:
+        return False
+    content = ",".join([*sorted(batch.sha256 for batch in fresh), held_back or ""])
+    window = int(line.services.clock.now().timestamp() // ANNOUNCE_AGAIN_S)
+    names: list[Json] = [batch.name for batch in fresh[:MOST_NAMES]]
     line.services.runs.emit_event(
         LANDED,
         f"lockgate.model.{line.spec.name}",
-        payload,
+        {"model": line.spec.name, "files": names, "count": len(fresh)},
         id=str(uuid5(NAMESPACE_URL, f"{line.spec.name}:{content}:{window}")),
     )
     return True
@@ -40,17 +52,48 @@ def reap_line(line: Line) -> list[str]:
     from lockgate.stages.reaping import reap
 
     services = line.services
-    done = reap(line.ledger, services.runs, services.clock, services.notifier, line.spec, lives=process_lives)
-    return [] if done is None else [f"{done.release}: {done.did}"]
+    done = reap(
+        line.ledger,
+        services.runs,
+        services.clock,
+        services.notifier,
+        line.spec,
+        lives=process_lives,
+        void=partial(void_of, line),
+    )
+    return ([] if done is None else [f"{done.release}: {done.did}"]) + reap_rollout(line)
+
+
+def reap_rollout(line: Line) -> list[str]:
+    """End a rollout whose process is gone and that nobody took over; its lease ended long before."""
+    from lockgate.core.rollout.record import read_rollout
+    from lockgate.line.rolling import end_abandoned
+
+    begun = [row for row in line.ledger.rows(line.model, events=(Event.ROLLOUT_BEGUN,)) if not is_drill(row.release)]
+    if not begun or begun[-1].release is None:
+        return []
+    release = begun[-1].release
+    rows = line.ledger.rows(line.model, release=release)
+    found = read_rollout(rows, release)
+    if found is None or found.ended or not found.run:
+        return []
+    silent_s = (line.services.clock.now() - rows[-1].at).total_seconds()
+    state = line.services.runs.state(found.run)
+    if silent_s < max(SILENT_S, SILENT_LOOKS * found.course.look_s) or (state is not None and not state.ended):
+        return []
+    ended = end_abandoned(line, release, "its process is gone and nobody took it over")
+    return [f"{release}: its rollout ended {ended.verdict}, because its process was gone"]
 
 
 def reconcile_line(line: Line) -> list[str]:
-    """Bring half-recorded switches to an end and set the registry's aliases from the ledger."""
+    """Bring half-recorded switches and drills to an end, set the registry's aliases from the ledger, ask for drills."""
+    from lockgate.line.drilling import watch_drills
     from lockgate.stages.reconcile import reconcile
 
     services = line.services
     targets = [services.target(name) for name in ("staging", "production")]
-    return list(reconcile(line.ledger, services.registry, targets, line.spec.name, clock=services.clock))
+    drilled = watch_drills(line)
+    return drilled + list(reconcile(line.ledger, services.registry, targets, line.spec.name, clock=services.clock))
 
 
 def process_lives(process: Mapping[str, Json]) -> bool | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from lockgate.core.approval_overrides import shouts, standing
 from lockgate.core.ids import Digest, Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome, project
 from lockgate.core.verdict import Check, GateReport, Verdict
@@ -74,6 +75,7 @@ _TEXTS: Mapping[Event, Callable[[_Said], str]] = {
         f"{said['name']} ingested: {said['rows']} rows, table version {said['table_version']}"
     ),
     Event.BATCH_QUARANTINED: lambda said: f"{said['name']} quarantined: {said['reason']}",
+    Event.RETRAINING_DECIDED: lambda said: f"{'' if said['train'] == 'True' else 'not '}retraining: {said['why']}",
     Event.RELEASE_OPENED: lambda said: f"opened by {said['started_by']}: {said['reason']}",
     Event.RELEASE_RESUMED: lambda _: "entered again by its run",
     Event.VERDICT: lambda said: f"gate {said['gate']}: {said['verdict']}, {said['reason']}",
@@ -83,8 +85,8 @@ _TEXTS: Mapping[Event, Callable[[_Said], str]] = {
     Event.STAGED: lambda said: f"bundle {said['bundle']} staged",
     Event.APPROVAL_ASKED: lambda said: f"approval asked, until {said['expires_at']}",
     Event.APPROVAL_REMINDED: lambda said: f"approvers reminded, expires {said['expires_at']}",
-    Event.APPROVAL_GIVEN: lambda said: f"approved by {said['approver']}: {said['reason']}",
-    Event.APPROVAL_REFUSED: lambda said: f"rejected by {said['approver']}: {said['reason']}",
+    Event.APPROVAL_GIVEN: lambda said: f"approved by {_who(said)}: {said['reason']}",
+    Event.APPROVAL_REFUSED: lambda said: f"rejected by {_who(said)}: {said['reason']}",
     Event.TRAFFIC_INTENDED: lambda said: (
         f"{said['environment']}: switching {said['from']} to {said['to']}, {said['why']}"
     ),
@@ -96,7 +98,24 @@ _TEXTS: Mapping[Event, Callable[[_Said], str]] = {
     ),
     Event.RELEASE_ENDED: lambda said: f"ended {said['outcome']}: {said['reason']}",
     Event.REFUSED: lambda said: f"refused {said['what']} by {said['by']}: {said['reason']}",
+    Event.OVERRIDE_ASKED: lambda said: (
+        f"{said['by']} asks to override gate {said['gate']} until {said['until']}: {said['reason']}"
+    ),
+    Event.OVERRIDDEN: lambda said: (
+        f"override of gate {said['gate']} withdrawn: {said['reason']}"
+        if said["withdrawn"] == "True"
+        else f"GATE {said['gate'].upper()} OVERRIDDEN until {said['until']}: {said['reason']}"
+    ),
+    Event.RELEASE_ASKED: lambda said: f"{said['by']} started run {said['run']}, by token",
+    Event.PERSON_ADDED: lambda said: f"{said['name']} added as {said['role']}",
+    Event.PERSON_REVOKED: lambda said: f"{said['name']} revoked",
 }
+
+
+def _who(said: _Said) -> str:
+    """Return who decided, what their name is worth, and whether somebody else must decide too."""
+    worth = {"True": " (by code)", "False": " (not authenticated)"}.get(said["authenticated"], "")
+    return f"{said['approver']}{worth}{', one of two' if said['complete'] == 'False' else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +133,8 @@ class Explanation:
         approval: Who decided, and their words; None while nobody has.
         next: The one command to run now.
         hint: What to do before it, or instead; empty where there is nothing to add.
+        overridden: What failed and was let pass by two people, a sentence each.
+        decided: Why it was started, by the retraining policy; None when the record does not say.
     """
 
     release: ReleaseId
@@ -126,6 +147,8 @@ class Explanation:
     approval: str | None
     next: str
     hint: str
+    overridden: tuple[str, ...] = ()
+    decided: str | None = None
 
 
 def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
@@ -159,7 +182,21 @@ def explain(rows: Sequence[LedgerRow], release: ReleaseId) -> Explanation:
         approval=None if answer is None else _text(answer),
         next=command,
         hint=hint,
+        overridden=shouts(reports, standing(rows, release)),
+        decided=_decided(rows, mine),
     )
+
+
+def _decided(rows: Sequence[LedgerRow], mine: Sequence[LedgerRow]) -> str | None:
+    """Return why the policy let a release's run open it, with what it weighed."""
+    opened = next((row for row in mine if row.event is Event.RELEASE_OPENED), None)
+    asked = [row for row in rows if row.event is Event.RETRAINING_DECIDED and opened is not None]
+    row = next((row for row in reversed(asked) if opened and row.payload.get("run") == opened.payload["run"]), None)
+    if row is None:
+        return None
+    checks = row.payload.get("checks")
+    told = [str(each.get("reason")) for each in checks if isinstance(each, Mapping)] if isinstance(checks, list) else []
+    return "; ".join((str(row.payload.get("why")), *told))
 
 
 _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)

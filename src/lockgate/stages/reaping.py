@@ -1,4 +1,4 @@
-"""The reaper: ends approvals that are overdue and runs whose process is gone, and says both in the ledger.
+"""The reaper: ends approvals that are overdue or void and runs whose process is gone, and says so in the ledger.
 
 It acts only on what it can prove: an expiry that passed, a run in an end state, a process id of this machine that no
 longer lives, a run that was taken by a worker and never began. A run on another machine is left to the orchestrator.
@@ -38,6 +38,23 @@ class Reaped:
     did: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """Why a question can no longer be answered.
+
+    Attributes:
+        outcome: How its release ends.
+        reason: One sentence, with the next step.
+    """
+
+    outcome: Outcome
+    reason: str
+
+
+def _never_void(_held: OpenRelease) -> Void | None:
+    return None
+
+
 def reap(  # noqa: PLR0913 - five ports and one question
     ledger: Ledger,
     runs: FlowRuns,
@@ -46,11 +63,13 @@ def reap(  # noqa: PLR0913 - five ports and one question
     spec: ReleaseSpec,
     *,
     lives: Callable[[Mapping[str, Json]], bool | None],
+    void: Callable[[OpenRelease], Void | None] = _never_void,
 ) -> Reaped | None:
     """Look at the model's open release once.
 
     Args:
         lives: Tells whether a recorded process still runs; None when it cannot be known from here.
+        void: Tells why the question of a release that waits is void before anybody answers it; None while it is not.
     """
     held = ledger.state(spec.name).open
     if held is None:
@@ -63,6 +82,13 @@ def reap(  # noqa: PLR0913 - five ports and one question
         return _end(ledger, spec, held, Outcome.FAILED, reason)
     if run is not None and run.ended:
         return _end(ledger, spec, held, Outcome.FAILED, f"its run ended as {run.name}; Retry it, or start a new one")
+    # only while nobody answers: a run that goes on again has just been checked, or will be
+    revoked = void(held) if held.waiting and run is not None and run.type == "PAUSED" else None
+    if revoked is not None:
+        reaped = _end(ledger, spec, held, revoked.outcome, revoked.reason)
+        notifier.notify(f"Lockgate: {held.release} cannot be decided on any more", revoked.reason)
+        runs.end(held.run, type="CANCELLED", name=revoked.outcome.value.title(), message=revoked.reason)
+        return reaped
     if held.waiting and held.expires_at is not None:
         return _watch_expiry(ledger, runs, notifier, spec, held, clock.now(), held.expires_at)
     return None

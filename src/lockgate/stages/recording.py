@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lockgate.core.blessing import Blessing, Subjects, bless
+from lockgate.core.approval_overrides import lets_pass, standing
+from lockgate.core.blessing import Blessing, OverriddenBlessing, Subjects, bless
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, Stage, digest_of, to_json
@@ -156,24 +157,22 @@ def bless_release(
     *,
     actor: str = "lockgate",
 ) -> Blessing:
-    """Bless a release whose required gates all passed for these subjects, and record it once.
+    """Bless a release whose required gates, those of stages 1 to 7, all passed for these subjects; record it once.
 
     The newest verdicts are read and the row is appended as one compare-and-set: a verdict that comes between is seen.
 
-    Args:
-        required: Names of the gates of stages 1 to 7 (`required_for_blessing()`).
-
     Raises:
-        NotBlessed: A required gate did not pass, or failed once before, or its evidence is of something else than
-            `subjects`.
+        NotBlessed: A required gate did not pass (or be overridden), failed before, or measured other subjects.
         TransientError: Other writers kept coming first.
     """
     for _ in range(_RACES):
         seen = ledger.last_seq(model)
         rows = ledger.rows(model, release=subjects.release, events=(Event.EVIDENCE, Event.VERDICT, Event.BLESSING))
-        blessing = bless(subjects, newest_reports(rows), required)
+        overridden = standing(ledger.rows(model, events=(Event.RELEASE_OPENED, Event.OVERRIDDEN)), subjects.release)
+        excused = lets_pass(map(read_report, _of(rows, Event.VERDICT)), required, overridden)
+        blessing = bless(subjects, newest_reports(rows), required, excused)
         refuse_other_subjects(rows, subjects, required)
-        refuse_failed_before(rows, required)
+        refuse_failed_before(rows, set(required) - set(excused))
         if any(digest_of(row.payload) == blessing.digest for row in rows if row.event is Event.BLESSING):
             return blessing
         try:
@@ -257,7 +256,8 @@ def read_blessing(row: LedgerRow) -> Blessing:
     Raises:
         IntegrityError: The row holds none, or something beside it.
     """
-    return _checked(read_record(Blessing, row.payload), row)
+    kind: type[Blessing] = OverriddenBlessing if "overrides" in row.payload else Blessing
+    return _checked(read_record(kind, row.payload), row)
 
 
 def read_report(row: LedgerRow) -> GateReport:
