@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE =
 export LOCKGATE_PROJECT := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test selftest soak bench bench-serving docs down lock
+.PHONY: help install demo demo-fault check test selftest soak bench bench-serving docs down lock
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ install: $(STAMP)  ## Make .venv from the lock
 demo: $(STAMP)  ## Release a model of real flights, from landed data to production (YES=1 answers the approval)
 	@$(BIN)/lockgate demo $(if $(YES),--yes)
 
+demo-fault: $(STAMP)  ## Plant a fault into production beside the champion, and see it rolled back (after make demo)
+	@$(BIN)/lockgate demo --fault
+
 down: $(STAMP)  ## End every process of the local stack
 	@$(BIN)/lockgate down
 
@@ -39,7 +42,7 @@ check: $(STAMP)  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 test: $(STAMP)  ## Every test but the long matrices
-	$(BIN)/python -m pytest -m "not soak" --durations=15
+	$(BIN)/python -m pytest -p tests.side_by_side -m "not soak" --durations=15
 
 selftest: $(STAMP)  ## Push known-bad candidates through the real line; each must be stopped by its gate
 	$(BIN)/lockgate selftest

@@ -48,7 +48,7 @@ class Pool:
         try:
             writer.write(next(self._requests))
             head = await reader.readuntil(b"\r\n\r\n")
-            status, headers = _parse(head)
+            status, headers = parse_head(head)
             await reader.readexactly(int(headers.get("content-length", "0")))
         except BaseException:
             writer.transport.abort()
@@ -87,7 +87,8 @@ def _request(arm: Arm, body: str) -> bytes:
     return head.encode() + data
 
 
-def _parse(head: bytes) -> tuple[int, Mapping[str, str]]:
+def parse_head(head: bytes) -> tuple[int, Mapping[str, str]]:
+    """Return the status and the headers, by lower-case name, of an answer's head."""
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines if line)
     return int(first.split(" ", 2)[1]), {name.lower(): value.strip() for name, _, value in pairs}

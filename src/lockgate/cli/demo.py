@@ -1,15 +1,21 @@
-"""`lockgate demo`: one release of the example model, from landed data to live answers, shown step by step."""
+"""`lockgate demo`: the example model from landed data to live answers, and its challenger through a canary, live."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from lockgate.cli.data_commands import see_project, write_sample
+import typer
+
+from lockgate.cli.data_commands import write_sample
+from lockgate.cli.demo_fault import show_drill
 from lockgate.cli.following import Follower
+from lockgate.cli.live_answers import send_requests
+from lockgate.cli.live_traffic import QUIET_RPS, ROLLOUT_RPS, LiveTraffic, summary_words
 from lockgate.cli.options import Model, Yes, choose_model, person
 from lockgate.cli.release_commands import answer_form, ask, finish, give_answer, run_url
 from lockgate.cli.stack_commands import start_stack
@@ -17,25 +23,28 @@ from lockgate.cli.surface import OUTCOME_EXIT, Surface
 from lockgate.config import load_settings
 from lockgate.core.ids import Json, ModelName, digest_bytes
 from lockgate.core.ledger import Event, LedgerRow, Outcome
-from lockgate.errors import BadInput, TransientError
+from lockgate.errors import TransientError
 
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
-    from lockgate.core.spec import ReleaseSpec
+
+Fault = Annotated[
+    bool, typer.Option("--fault", help="Instead: plant a fault beside the champion and watch it taken away.")
+]
 
 EXAMPLE = "flight-delays"
 APPROVER = "demo-approver"
 _FIRST_BATCHES = 2  # a split by time needs some weeks of training, validation and holdout
 _STARTED_WITHIN_S = 120.0
-_REQUESTS = 6
 
 
-def demo(surface: Surface, model: Model = None, yes: Yes = False) -> int:
-    """Take a model of real flights from landed data to production, and ask it for answers. About three minutes.
+def demo(surface: Surface, model: Model = None, yes: Yes = False, fault: Fault = False) -> int:
+    """Take a model of real flights from landed data to production, then its challenger through a canary.
 
     Starts the local stack, lands the first two months, follows the release that this starts through every gate, asks
-    you to approve it, then sends live requests. Leaves the stack up; `lockgate down` ends it.
-    Run it again: it lands the next month, and the champion gets a challenger.
+    you to approve it, and sends live requests. Then simulated clients ask production, the next month lands, and its
+    release is rolled out step by step under your eyes. About six minutes; leaves the stack up, `lockgate down` ends it.
+    Run again, it lands the next month. With --fault: plants a broken copy of the champion and shows it taken away.
 
     Example: lockgate demo --yes
     """
@@ -44,59 +53,164 @@ def demo(surface: Surface, model: Model = None, yes: Yes = False) -> int:
     settings = load_settings()
     services = Services(settings)
     name = choose_model(services, model or EXAMPLE)
-    began = time.monotonic()
-    _headline(surface, 1, "The local stack")
-    start_stack(settings, surface, began)
+    story = Story(surface=surface, services=services, model=name, yes=yes)
+    story.headline("The local stack")
+    start_stack(settings, surface, story.began)
     surface.say(f"  Prefect {settings.url('prefect')}   MLflow {settings.url('mlflow')}")
-    before = services.ledger.state(name).releases
-    landed = _land(surface, services, name)
-    run = _awaited_run(surface, services, name, before if landed else None)
-    if run is not None:
-        _headline(surface, 3, f"The release, gate by gate: {run_url(services, run)}")
-        follower = Follower(services, surface, name, run)
-        followed = follower.until_end(lambda row: _decide(surface, services, name, row, yes=yes))
-        if followed.outcome is not Outcome.PROMOTED:
-            _next_steps(surface, services, name)
-            return finish(surface, name, followed)
-    answers = _send_requests(surface, services, services.spec(name))
-    _next_steps(surface, services, name)
-    seconds = round(time.monotonic() - began, 1)
-    surface.say(f"done in {seconds} s", "green")
-    outcome = Outcome.PROMOTED
-    release = services.ledger.state(name).serving["production"].release
-    surface.result(
-        {"model": name, "landed": landed, "run": run, "release": release, "answers": answers, "seconds": seconds}
-    )
-    return OUTCOME_EXIT[outcome]
+    with LiveTraffic(settings, name) as traffic:
+        if fault:
+            return show_drill(surface, services, name, traffic, story.headline)
+        story.traffic = traffic
+        first = services.ledger.state(name).champion is None
+        code = story.release()
+        if code is None and first:
+            story.show_answers()
+            code = story.release()
+        return story.end() if code is None else code
 
 
-def _headline(surface: Surface, number: int, text: str) -> None:
-    surface.say(f"\n{number}. {text}", "bold")
+@dataclass(kw_only=True)
+class Story:
+    """The demo as it goes on.
 
+    Attributes:
+        surface: Where it is told.
+        services: What it is about.
+        model: Which model.
+        yes: Whether nobody is asked.
+        began: When it began, monotonic.
+        traffic: Simulated clients; asked for once there is a champion.
+        chapter: How many headlines there were.
+        landed: What was landed.
+        run: The last release's run.
+        answers: What live requests were answered.
+        seen: What simulated clients saw of the last rollout.
+    """
 
-def _land(surface: Surface, services: Services, model: ModelName) -> list[str]:
-    """Land the first batches, or the next one when the first are in; nothing while a release is under way."""
-    state = services.ledger.state(model)
-    if state.open is not None:
-        surface.say(f"\n{state.open.release} is under way; nothing is landed before it ends", "yellow")
-        return []
-    spec, wanted = services.spec(model), 1 if state.ingested else _FIRST_BATCHES
-    _headline(surface, 2, f"New data into {services.settings.landing(model)}")
-    landed: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="lockgate-demo-") as folder:
-        for batch in spec.data.sample_batches:
-            path = Path(folder) / f"{model}-{batch}.parquet"
-            write_sample(services.settings, spec, batch, path)
-            if digest_bytes(path.read_bytes()) in state.ingested:
-                continue  # by its content: under whatever name it was landed before
-            taken = services.store.land(model, path)
-            surface.say(f"  landed {taken.name}  ({taken.path.stat().st_size:,} bytes, sha256 {taken.sha256[:12]})")
-            landed.append(batch)
-            if len(landed) == wanted:
-                break
-    if not landed:
-        surface.say("  every example batch was landed before; asking the champion instead", "yellow")
-    return landed
+    surface: Surface
+    services: Services
+    model: ModelName
+    yes: bool
+    began: float = field(default_factory=time.monotonic)
+    traffic: LiveTraffic | None = None
+    chapter: int = 0
+    landed: list[str] = field(default_factory=list)
+    run: str | None = None
+    answers: list[dict[str, Json]] = field(default_factory=list)
+    seen: Mapping[str, Json] = field(default_factory=dict)
+
+    def headline(self, text: str) -> None:
+        """Begin a chapter."""
+        self.chapter += 1
+        self.surface.say(f"\n{self.chapter}. {text}", "bold")
+
+    def release(self) -> int | None:
+        """Land what comes next and follow the release that this starts; returns an exit code where it ends the demo."""
+        surface, services = self.surface, self.services
+        self._ask_for(QUIET_RPS)  # so that the gates have real requests to look at
+        state = services.ledger.state(self.model)
+        before, first = state.releases, state.champion is None
+        landed = self._land()
+        self.landed += landed
+        run = _awaited_run(surface, services, self.model, before if landed else None)
+        if run is None:
+            return None
+        self.run = run
+        self.headline(f"The release, gate by gate: {run_url(services, run)}")
+        followed = Follower(services, surface, self.model, run).until_end(self._decide)
+        self._tell_what_clients_saw()
+        if followed.outcome is Outcome.PROMOTED:
+            if first:
+                surface.say("  the first champion has nobody to be compared with: it was switched to at once")
+            return None
+        _next_steps(surface, services, self.model)
+        return finish(surface, self.model, followed)
+
+    def show_answers(self) -> None:
+        """Ask production about a few rows it has not seen."""
+        self.headline(f"Live requests to {self.services.settings.url('production')}")
+        self.answers = send_requests(self.surface, self.services, self.services.spec(self.model))
+
+    def end(self) -> int:
+        """Tell how it ended and what to try next."""
+        if not self.answers:
+            self.show_answers()
+        _next_steps(self.surface, self.services, self.model)
+        seconds = round(time.monotonic() - self.began, 1)
+        self.surface.say(f"done in {seconds} s", "green")
+        content: dict[str, Json] = {"model": self.model, "landed": list(self.landed), "run": self.run}
+        content |= {"release": self.services.ledger.state(self.model).serving["production"].release}
+        self.surface.result(content | {"answers": list(self.answers), "clients": dict(self.seen), "seconds": seconds})
+        return OUTCOME_EXIT[Outcome.PROMOTED]
+
+    def _ask_for(self, rate_rps: float) -> None:
+        """Let simulated clients ask from now on, if there is a champion to ask and rows to ask about."""
+        state, spec = self.services.ledger.state(self.model), self.services.spec(self.model)
+        if self.traffic is not None and state.champion is not None and spec.data.sample_batches:
+            self.surface.say(f"  simulated clients ask production, {rate_rps:g} requests a second")
+            self.traffic.ask(rate_rps)
+
+    def _tell_what_clients_saw(self) -> None:
+        if self.traffic is None:
+            return
+        problem = self.traffic.problem
+        self.seen = self.traffic.end()
+        words = summary_words(self.seen)
+        if problem is not None:
+            self.surface.say(f"  the simulated clients ended before: {problem}", "yellow")
+        elif words:
+            self.surface.say(f"  what simulated clients saw meanwhile: {words}", "green")
+
+    def _land(self) -> list[str]:
+        """Land the first batches, or the next one when the first are in; nothing while a release is under way."""
+        services, surface = self.services, self.surface
+        state = services.ledger.state(self.model)
+        if state.open is not None:
+            surface.say(f"\n{state.open.release} is under way; nothing is landed before it ends", "yellow")
+            return []
+        spec, wanted = services.spec(self.model), 1 if state.ingested else _FIRST_BATCHES
+        self.headline(f"New data into {services.settings.landing(self.model)}")
+        landed: list[str] = []
+        with tempfile.TemporaryDirectory(prefix="lockgate-demo-") as folder:
+            for batch in spec.data.sample_batches:
+                path = Path(folder) / f"{self.model}-{batch}.parquet"
+                write_sample(services.settings, spec, batch, path)
+                if digest_bytes(path.read_bytes()) in state.ingested:
+                    continue  # by its content: under whatever name it was landed before
+                taken = services.store.land(self.model, path)
+                surface.say(f"  landed {taken.name}  ({taken.path.stat().st_size:,} bytes, sha256 {taken.sha256[:12]})")
+                landed.append(batch)
+                if len(landed) == wanted:
+                    break
+        if not landed:
+            surface.say("  every example batch was landed before; asking the champion instead", "yellow")
+        return landed
+
+    def _decide(self, row: LedgerRow) -> None:
+        """Answer the approval's question, or ask who watches."""
+        release, surface, services = str(row.release), self.surface, self.services
+        self.headline(f"{release} waits for approval")
+        surface.say(f"  the paused run:  {run_url(services, str(row.payload['run']))}  (button Resume)")
+        if row.release is not None:
+            surface.say(f"  the evidence:    {services.settings.release(row.release) / 'dossier.html'}")
+        items = services.spec(self.model).approval.checklist
+        for item in items:
+            surface.say(f"  you confirm:     {item}")
+        if self.yes:
+            who, decision = APPROVER, "approve"
+            surface.say(f"  approving as {APPROVER}, because of --yes")
+        elif surface.interactive:
+            who, decision = person(None), "approve" if ask(surface, "Let it take over production?") else "reject"
+        else:
+            surface.say(
+                f"  no terminal to ask in: approve in the Prefect UI, or with: lockgate approve {release}", "yellow"
+            )
+            self._ask_for(ROLLOUT_RPS)  # whenever somebody answers, the rollout needs it
+            return
+        if decision == "approve":
+            self._ask_for(ROLLOUT_RPS)  # before the rollout starts: it plans on what it sees of the traffic
+        reason = "approved in the demo" if decision == "approve" else "rejected in the demo"
+        give_answer(services, surface, self.model, release, answer_form(decision, who, reason, items))
 
 
 def _awaited_run(surface: Surface, services: Services, model: ModelName, before: int | None) -> str | None:
@@ -124,95 +238,6 @@ def _awaited_run(surface: Surface, services: Services, model: ModelName, before:
     raise TransientError(
         f"no release started in {_STARTED_WITHIN_S:.0f} s; look into {logs}/watcher.log and worker.log"
     )
-
-
-def _decide(surface: Surface, services: Services, model: ModelName, row: LedgerRow, *, yes: bool) -> None:
-    release, run = str(row.release), str(row.payload["run"])
-    _headline(surface, 4, f"{release} waits for approval")
-    surface.say(f"  the paused run:  {run_url(services, run)}  (button Resume)")
-    if row.release is not None:
-        surface.say(f"  the evidence:    {services.settings.release(row.release) / 'dossier.html'}")
-    items = services.spec(model).approval.checklist
-    for item in items:
-        surface.say(f"  you confirm:     {item}")
-    if yes:
-        who, decision = APPROVER, "approve"
-        surface.say(f"  approving as {APPROVER}, because of --yes")
-    elif surface.interactive:
-        who, decision = person(None), "approve" if ask(surface, "Let it take over production?") else "reject"
-    else:
-        surface.say(
-            f"  no terminal to ask in: approve in the Prefect UI, or with: lockgate approve {release}", "yellow"
-        )
-        return
-    reason = "approved in the demo" if decision == "approve" else "rejected in the demo"
-    give_answer(services, surface, model, release, answer_form(decision, who, reason, items))
-
-
-def _send_requests(surface: Surface, services: Services, spec: ReleaseSpec) -> list[dict[str, Json]]:
-    """Ask production about rows of the next month that it has not seen, and show what it answers."""
-    from lockgate.adapters.http_probe import HttpClient
-    from lockgate.core.wire import infer_call, read_infer
-
-    champion = services.ledger.state(spec.name).champion
-    if champion is None:
-        raise BadInput(f"{spec.name} has no champion yet, so there is nobody to ask; land data: lockgate land FILE")
-    contract = services.bundles.get(champion).contract
-    rows, labels = _unseen_rows(services, spec)
-    began = time.monotonic()
-    with HttpClient(services.settings.url("production"), timeout_s=10.0) as client:
-        answer = client.send(infer_call(contract, rows))
-    if answer.status != 200:
-        raise TransientError(f"production answered {answer.status}: {answer.body[:300]!r}")
-    took_ms = (time.monotonic() - began) * 1000
-    _headline(surface, 5, f"{len(rows)} live requests to {services.settings.url('production')}: {took_ms:.1f} ms")
-    shown = [column.name for column in contract.inputs][:4]
-    predicted = read_infer(contract, answer)
-    answers: list[dict[str, Json]] = [
-        {"row": {name: row.get(name) for name in shown}, "answer": [round(each, 4) for each in numbers], "label": label}
-        for row, numbers, label in zip(rows, predicted, labels, strict=True)
-    ]
-    head = (
-        ", ".join(contract.classes[1:]) if len(contract.classes) == 2 else ", ".join(contract.classes) or spec.task.unit
-    )
-    surface.table(
-        f"Answered by {str(answer.digest)[:12]}",
-        (*shown, f"answer ({head})", "what happened"),
-        [
-            (*(row.get(name) for name in shown), "  ".join(f"{each:.3f}" for each in numbers), label)
-            for row, numbers, label in zip(rows, predicted, labels, strict=True)
-        ],
-    )
-    return answers
-
-
-def _unseen_rows(services: Services, spec: ReleaseSpec) -> tuple[list[dict[str, Json]], Sequence[Json]]:
-    import pandas as pd
-
-    from lockgate.adapters.isolated import load_function
-
-    see_project(services.settings)
-    taken = services.ledger.rows(spec.name, events=(Event.BATCH_INGESTED,))
-    batch = spec.data.sample_batches[min(len(taken), len(spec.data.sample_batches) - 1)]
-    with tempfile.TemporaryDirectory(prefix="lockgate-demo-") as folder:
-        path = Path(folder) / f"{batch}.parquet"
-        write_sample(services.settings, spec, batch, path)
-        landed = pd.read_parquet(path)
-    prepared = load_function(spec.data.prepare)(landed) if spec.data.prepare else landed
-    chosen = prepared[prepared[spec.data.label].notna()].sample(_REQUESTS, random_state=spec.training.seed)
-    features = chosen[list(spec.data.features)]
-    rows = [_plain(row) for row in features.to_dict("records")]
-    return rows, [str(value) for value in chosen[spec.data.label]]
-
-
-def _plain(row: Mapping[object, object]) -> dict[str, Json]:
-    """Return a row as JSON: null for missing, plain numbers for numpy's."""
-    plain: dict[str, Json] = {}
-    for name, value in row.items():
-        bare = value.item() if hasattr(value, "item") else value
-        missing = bare is None or bare != bare  # noqa: PLR0124 - NaN is the one value that differs from itself
-        plain[str(name)] = None if missing else bare if isinstance(bare, bool | int | float) else str(bare)
-    return plain
 
 
 def _next_steps(surface: Surface, services: Services, model: ModelName) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lockgate.bootstrap import Services
 
 _LOOK_AT_RUN_S = 2.0
+_SILENT_S = 5.0  # ours: whoever watches a terminal for longer wonders whether it hangs
+_STARTING = (Event.APPROVAL_GIVEN,)
+_STARTED = (Event.ROLLOUT_BEGUN, Event.TRAFFIC_INTENDED, Event.RELEASE_ENDED)
 _MARKS = {"COMPLETED": ("✔", "green"), "FAILED": ("✘", "red"), "CRASHED": ("✘", "red"), "CANCELLED": ("■", "yellow")}
 
 
@@ -57,10 +60,18 @@ class Followed:
 class Follower:
     """Follows one flow run of one model."""
 
-    def __init__(
-        self, services: Services, surface: Surface, model: ModelName, run: str, *, look_s: float = 0.5
+    def __init__(  # noqa: PLR0913 - what, for whom, and two paces
+        self,
+        services: Services,
+        surface: Surface,
+        model: ModelName,
+        run: str,
+        *,
+        look_s: float = 0.5,
+        silent_s: float = _SILENT_S,
     ) -> None:
         self._services = services
+        self._silent_s = silent_s
         self._look_s = look_s
         self._surface = surface
         self._model = model
@@ -68,6 +79,8 @@ class Follower:
         self._seq = 0
         self._tasks: dict[str, str] = {}
         self._looked_at_run = 0.0
+        self._said_at = time.monotonic()
+        self._awaits_rollout = False
         self.followed = Followed(run=run)
 
     def until_end(self, on_question: Callable[[LedgerRow], None], *, within_s: float | None = None) -> Followed:
@@ -88,6 +101,7 @@ class Follower:
                     on_question(row)
             if self.followed.outcome is not None or self._run_is_over():
                 return self.followed
+            self._tell_what_is_awaited()
             if deadline is not None and time.monotonic() >= deadline:
                 raise TransientError(f"run {self.followed.run} goes on after {within_s:.0f} s; see lockgate status")
             time.sleep(self._look_s)
@@ -118,8 +132,12 @@ class Follower:
 
     def _note(self, row: LedgerRow) -> None:
         """Keep what a row means for the outcome."""
+        if row.event in (*_STARTING, *_STARTED):
+            self._awaits_rollout = row.event in _STARTING
         if row.event is Event.VERDICT:
             self.followed.verdicts[str(row.payload.get("gate"))] = row.payload
+        if row.event is Event.RELEASE_RESUMED:  # after a Retry: how it ended before is past
+            self.followed.outcome, self.followed.reason = None, ""
         if row.event is Event.RELEASE_ENDED:
             self.followed.outcome = Outcome(str(row.payload.get("outcome")))
             self.followed.reason = str(row.payload.get("reason") or "")
@@ -145,7 +163,10 @@ class Follower:
                 to = str(payload.get("to"))[:12]
                 say(f"  {payload.get('environment')} serves {to}, read back from {count} live answers", "green")
             case _:
-                pass
+                from lockgate.cli.rollout_lines import rollout_lines
+
+                for text, style in rollout_lines(row):
+                    say(text, style)
 
     def _show_verdict(self, report: Mapping[str, Json]) -> None:
         gate, verdict = str(report.get("gate")), str(report.get("verdict"))
@@ -187,5 +208,11 @@ class Follower:
                 took = each.get("total_run_time")
                 self._say(f"  {mark} {name}  {took:.1f} s" if isinstance(took, float) else f"  {mark} {name}", style)
 
+    def _tell_what_is_awaited(self) -> None:
+        """Say now and then that a rollout's own process is being started, which takes longer than people expect."""
+        if self._awaits_rollout and time.monotonic() - self._said_at > self._silent_s:
+            self._say("  the rollout's own run is being started; a process of the orchestrator takes 8 to 20 s")
+
     def _say(self, text: str, style: str = "") -> None:
+        self._said_at = time.monotonic()
         self._surface.say(f"[{time.monotonic() - self._began:6.1f} s] {text}", style)
