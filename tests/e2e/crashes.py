@@ -115,10 +115,10 @@ def crash(stack: Stack, moment: Moment, kill: Callable[[LedgerRow], object]) -> 
 
 
 def _follow(stack: Stack, hit: Crash) -> None:
-    ended = stack.await_end(hit.release, within_s=240)
+    ended = stack.await_end(hit.release)
     if ended.payload["outcome"] == "failed":
         hit.state = stack.await_state(hit.run, "Crashed", "Failed")
         stack.retry(hit.run)
         hit.retried = True
-        ended = stack.await_end(hit.release, after=ended.seq, within_s=240)
+        ended = stack.await_end(hit.release, after=ended.seq)
     hit.outcome = str(ended.payload["outcome"])

@@ -33,6 +33,7 @@ from tests.e2e.toy_project import FIRST_DAYS, rows
 
 T = TypeVar("T")
 LOOK_S = 0.1
+RELEASED_WITHIN_S = 240.0  # ours: a release takes half a minute; where five others want the two processors, three
 SETTLED = timedelta(seconds=5)
 ROW = {"a": 0.4, "b": -0.1, "c": "x"}
 
@@ -137,7 +138,7 @@ class Stack:
         return self.services.ledger.state(ModelName(model))
 
     def await_row(
-        self, model: str, event: Event, *, after: int = 0, within_s: float = 120, **facts: object
+        self, model: str, event: Event, *, after: int = 0, within_s: float = RELEASED_WITHIN_S, **facts: object
     ) -> LedgerRow:
         """Wait for a row of the ledger, later than row `after`, whose payload holds these facts."""
 
@@ -154,18 +155,22 @@ class Stack:
     def await_open(self, model: str, *, after: int, within_s: float = 60) -> LedgerRow:
         return self.await_row(model, Event.RELEASE_OPENED, after=after, within_s=within_s)
 
-    def await_question(self, release: str, *, within_s: float = 120) -> LedgerRow:
-        """Wait until a release waits for its approval, and its run is suspended."""
+    def await_question(self, release: str, *, after: int = 0, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
+        """Wait until a release waits for its approval, and its run is suspended; it may not end after row `after`."""
         model = release.rpartition("-")[0]
-        asked = await_it(
-            lambda: next(iter(self.rows(model, Event.APPROVAL_ASKED, release=release)), None),
-            within_s,
-            lambda: f"no question of {release}\n{self.story(model)}",
-        )
-        self.prefect.wait(str(asked.payload["run"]), lambda state: state.type == "PAUSED" or state.ended, within_s=60)
-        return asked
 
-    def await_end(self, release: str, *, after: int = 0, within_s: float = 120) -> LedgerRow:
+        def asked() -> LedgerRow | None:
+            rows = self.rows(model, Event.APPROVAL_ASKED, Event.RELEASE_ENDED, release=release)
+            found = next((row for row in rows if row.seq > after), None)
+            assert found is None or found.event is Event.APPROVAL_ASKED, f"{release} ended\n{self.story(model)}"
+            return found
+
+        question = await_it(asked, within_s, lambda: f"no question of {release}\n{self.story(model)}")
+        run = str(question.payload["run"])
+        self.prefect.wait(run, lambda state: state.type == "PAUSED" or state.ended, within_s=60)
+        return question
+
+    def await_end(self, release: str, *, after: int = 0, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
         model = release.rpartition("-")[0]
         return await_it(
             lambda: next((r for r in self.rows(model, Event.RELEASE_ENDED, release=release) if r.seq > after), None),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lockgate.core.ledger import Event
-from lockgate.errors import TransientError
 from tests.browser import NAMES, Browser, installed
+from tests.e2e.prefect_form import FOOTER, answer, run_page
 from tests.e2e.stack import Stack
 from tests.e2e.test_retry import without_signing_key
 
@@ -19,7 +18,7 @@ PROGRAM = installed()
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.chromium,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(
         PROGRAM is None,
         reason=f"NOT TESTED: the form and Retry in the Prefect UI. No browser here; install one of {', '.join(NAMES)}",
@@ -32,29 +31,6 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     assert PROGRAM is not None
     with Browser(PROGRAM, tmp_path / "profile") as started:
         yield started
-
-
-def run_page(stack: Stack, run: str) -> str:
-    return f"{stack.settings.url('prefect')}/runs/flow-run/{run}"
-
-
-def answer(stack: Stack, browser: Browser, run: str, fill: Callable[[], None]) -> None:
-    """Fill in the form and press Submit until the run goes on, as a person does.
-
-    Now and then Prefect's database is locked when it should take the answer; its page closes the form all the same.
-    """
-    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=5).since
-    for _ in range(3):
-        browser.open(run_page(stack, run))
-        browser.click("Resume")
-        fill()
-        browser.click("Submit", kinds=".p-modal__footer button")
-        # an answer that it refuses keeps the form open
-        browser.wait("!document.querySelector('.p-modal__card')", what="the form to close")
-        with contextlib.suppress(TransientError):
-            stack.prefect.wait(run, lambda state: state.since > since, within_s=15)
-            return
-    pytest.fail("the answer was submitted three times, and the run is still suspended")
 
 
 def test_an_approver_who_forgets_the_checklist_is_asked_again_with_the_reason_and_then_promotes(
@@ -80,10 +56,10 @@ def test_an_approver_who_forgets_the_checklist_is_asked_again_with_the_reason_an
         browser.press_field("I know how to roll back")
 
     answer(stack, browser, run, forgetful)
-    stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=90)
+    stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=240)
     assert stack.rows("toy-form", Event.APPROVAL_GIVEN) == ()
     answer(stack, browser, run, careful)
-    browser.see("Promoted", within_s=120)
+    browser.see("Promoted", within_s=240)
 
     given = stack.rows("toy-form", Event.APPROVAL_GIVEN)[0]
     assert (given.actor, given.payload["reason"]) == ("ada", "the dossier is convincing")
@@ -104,8 +80,8 @@ def test_the_retry_button_reruns_the_stage_that_failed_and_none_before_it(stack:
         browser.see("signing key")
 
     browser.click("Retry")
-    browser.click("Retry", kinds=".p-modal__footer button")
-    browser.see("Promoted", within_s=120)
+    browser.click("Retry", kinds=FOOTER)
+    browser.see("Promoted", within_s=240)
 
     ended = stack.await_end(str(opened.release), after=failed.seq)
     assert ended.payload["outcome"] == "promoted"

@@ -1,6 +1,6 @@
 """Whatever dies, whenever: the release goes on or is retried, nothing is promoted twice, production answers.
 
-Three of the crashes; the whole matrix is `make soak` (`test_crash_matrix.py`).
+One more is on the way of `test_release.py`; the whole matrix is `test_crash_matrix.py`.
 """
 
 from __future__ import annotations

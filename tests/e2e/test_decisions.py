@@ -7,7 +7,7 @@ import pytest
 from lockgate.core.ledger import Event
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def run_of(stack: Stack, release: str) -> str:
@@ -17,8 +17,7 @@ def run_of(stack: Stack, release: str) -> str:
 
 @pytest.fixture(scope="module")
 def superseded(stack: Stack) -> str:
-    """A release that waited when a newer batch landed; the newer one waits now. Beside it, another model's expires."""
-    stack.land("toy-late")
+    """A release that waited when a newer batch landed; the newer one waits now."""
     stack.land("toy-waits")
     stack.await_question("toy-waits-0001")
     stack.land("toy-waits")
@@ -50,8 +49,9 @@ def test_a_rejected_release_ends_in_a_state_of_that_name_and_production_keeps_wh
     stack.check("toy-waits")
 
 
-@pytest.mark.usefixtures("superseded")
+@pytest.mark.soak
 def test_nobody_decides_and_the_release_expires(stack: Stack) -> None:
+    stack.land("toy-late")
     ended = stack.await_end("toy-late-0001")
     assert (ended.payload["outcome"], ended.actor) == ("expired", "reaper")
     assert stack.await_state(run_of(stack, "toy-late-0001"), "Expired", "Failed", "Crashed") == "Expired"

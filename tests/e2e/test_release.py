@@ -1,12 +1,16 @@
-"""The whole line on a real stack, as a person walks it: land, approve, ask, land again, go back."""
+"""The whole line on a real stack, as a person walks it: land, approve, ask, land again, kill, retry, go back."""
 
 from __future__ import annotations
+
+import time
+from dataclasses import dataclass
 
 import pytest
 
 from lockgate.core.ids import ModelName
 from lockgate.core.ledger import Event
-from tests.e2e.polling import polling
+from tests.e2e.crashes import STAGES
+from tests.e2e.polling import Poller, polling
 from tests.e2e.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -34,16 +38,62 @@ def test_landed_data_becomes_a_champion_that_answers(stack: Stack, first: str) -
     assert stack.cli("status").code == 0
 
 
-def test_the_next_batch_starts_a_release_and_a_rollback_takes_it_back_in_under_two_seconds(
+@dataclass(frozen=True)
+class Killed:
+    """What became of the release of the next batch, whose process was killed while it trained.
+
+    Attributes:
+        outcome: As it was recorded after the kill.
+        state: The state its run was in then.
+        production: What production answered from the landing of the batch until the retried release asked its question.
+    """
+
+    outcome: str
+    state: str
+    production: Poller
+
+
+@pytest.fixture(scope="module")
+def second(stack: Stack, first: str) -> Killed:
+    """The second release: killed, retried, and now it waits for its approval."""
+    moment, seen = STAGES["train_model"], stack.last_seq("toy")
+    assert stack.state("toy").champion == first
+    with polling(stack, "toy") as production:
+        stack.land("toy")
+        opened = stack.await_open("toy", after=seen)
+        run = str(opened.payload["run"])
+        stack.await_row("toy", moment.event, after=opened.seq, **moment.facts)
+        time.sleep(moment.later_s)
+        stack.kill_run(run, "toy")
+        ended = stack.await_end("toy-0002")
+        state = stack.await_state(run, "Crashed", "Failed")
+        stack.retry(run)
+        stack.await_question("toy-0002", after=ended.seq)
+    return Killed(str(ended.payload["outcome"]), state, production)
+
+
+def test_the_next_batch_starts_a_release_and_it_outlives_the_kill_of_its_process(
+    stack: Stack, first: str, second: Killed
+) -> None:
+    assert (second.outcome, second.state) == ("failed", "Crashed")
+    assert stack.rows("toy", Event.RELEASE_OPENED)[1].payload["reason"] == "new data"
+    assert second.production.failures == []
+    assert set(second.production.answers) == {first}
+    assert stack.strays() == []
+    stack.check("toy")
+
+
+@pytest.mark.usefixtures("second")
+def test_an_approved_release_takes_over_and_a_rollback_takes_it_back_in_under_two_seconds(
     stack: Stack, first: str
 ) -> None:
     with polling(stack, "toy") as seen:
-        stack.land("toy")
-        stack.await_question("toy-0002")
         assert stack.approve("toy-0002", "--wait").code == 0
         second = stack.state("toy").champion
         assert second not in (None, first)
         assert stack.ask("toy").headers["x-lockgate-release-digest"] == second
+        steps = [(row.payload["shadow"], row.payload["weight"]) for row in stack.rows("toy", Event.ROUTING_VERIFIED)]
+        assert steps == [(1.0, 0.0), (0.0, 0.5)]
         said = stack.cli("rollback", "toy", "--reason", "a rehearsal", "--as", "ada", "--json")
         assert said.code == 0, said.err
     # Where others want the processors too, the command's own part of the two seconds is what can be held.

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from lockgate.adapters.load_test import LoadTester
@@ -27,6 +26,7 @@ from lockgate.core.wire import Call
 from lockgate.errors import MeasurementError
 from lockgate.stages.stress import Contender, measure_stress
 from tests.bundles import make_bundle, make_keys
+from tests.side_by_side import own_children
 from tests.unit.infra.measured import judged
 
 pytestmark = pytest.mark.integration
@@ -80,7 +80,7 @@ def contender(settings: Settings, bias: float) -> Contender:
 
 def test_the_products_server_holds_its_service_level_beside_its_champion(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    children = {each.pid for each in psutil.Process().children(recursive=True)}
+    children = own_children()
     measured = measure_stress(
         Sandboxes(settings, tmp_path / "logs"),
         LoadTester(tmp_path / "load", settings.host),
@@ -95,7 +95,7 @@ def test_the_products_server_holds_its_service_level_beside_its_champion(tmp_pat
     assert 10 <= len(measured["memory"]["champion"]["series"]) <= 60  # type: ignore[index, call-overload, arg-type]
     assert measured["reports"] == {"locust": "stress/locust.html"}
     assert (tmp_path / "load" / "locust.html").stat().st_size > 10_000
-    assert {each.pid for each in psutil.Process().children(recursive=True)} == children
+    assert own_children() == children
 
 
 @pytest.mark.soak
@@ -176,10 +176,10 @@ def test_a_stall_is_charged_to_every_request_that_was_due_meanwhile(tmp_path: Pa
 
 
 def test_a_generator_that_dies_is_a_measurement_error_and_leaves_no_process(tmp_path: Path) -> None:
-    children = {each.pid for each in psutil.Process().children(recursive=True)}
+    children = own_children()
     windows = plan(2.0, 50.0, champion=False)
     with pytest.raises(MeasurementError, match="open_loop did not get ready"):
         LoadTester(tmp_path, "127.0.0.1").run(
             windows, {CHALLENGER: 1}, {CHALLENGER: [BODY]}, DIGESTS, lambda _: {math.inf: 0.0}
         )
-    assert {each.pid for each in psutil.Process().children(recursive=True)} == children
+    assert own_children() == children

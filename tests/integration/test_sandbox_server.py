@@ -18,6 +18,7 @@ from lockgate.core.verdict import GateReport, Verdict
 from lockgate.errors import SandboxError
 from lockgate.stages.infra import measure_infra
 from tests.bundles import make_bundle, make_keys
+from tests.side_by_side import own_children
 from tests.unit.infra.measured import judged
 
 pytestmark = pytest.mark.integration
@@ -37,18 +38,14 @@ def judged_in_sandbox(settings: Settings, digest: Digest, tries: int = 1, limits
     return judged(infra.GATE, measure_infra(sandboxes, bundle, probes, tries=tries), tries=tries)
 
 
-def processes_of_this_test() -> set[int]:
-    return {each.pid for each in psutil.Process().children(recursive=True)}
-
-
 @pytest.mark.parametrize("task", list(TaskKind))
 def test_a_good_bundle_passes(settings: Settings, task: TaskKind) -> None:
-    before = processes_of_this_test()
+    before = own_children()
     digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent, task=task)
     report = judged_in_sandbox(settings, digest, tries=2)
     assert report.verdict is Verdict.PASS, report.reason
     assert (settings.home / "logs" / "infra-2.log").stat().st_size > 0
-    assert processes_of_this_test() == before
+    assert own_children() == before
 
 
 def test_a_bundle_with_one_flipped_byte_is_stopped(settings: Settings) -> None:
@@ -107,12 +104,12 @@ def endless() -> bytes:
 
 
 def test_a_bundle_that_kills_the_server_is_stopped_and_is_no_error_of_the_sandbox(settings: Settings) -> None:
-    before = processes_of_this_test()
+    before = own_children()
     digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent, parts={"model.onnx": endless()})
     report = judged_in_sandbox(settings, digest, limits=Limits(cpu_s=3, load_s=60.0))
     assert report.verdict is Verdict.FAIL
     assert "the server died with code" in report.reason
-    assert processes_of_this_test() == before
+    assert own_children() == before
 
 
 def test_a_bundle_that_does_not_load_in_time_is_stopped(settings: Settings) -> None:

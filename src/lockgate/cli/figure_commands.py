@@ -116,10 +116,10 @@ def maturity(surface: Surface, name: Name = None, model: Model = None, tests: Te
     surface.result({"model": chosen, "releases": told})
 
 
-def delivery(surface: Surface, name: Name = None, model: Model = None) -> None:
+def metrics(surface: Surface, name: Name = None, model: Model = None) -> None:
     """Show how often, how fast and how safely releases reach production, and how soon a bad one was taken back.
 
-    Example: lockgate delivery flight-delays
+    Example: lockgate metrics flight-delays
     """
     from lockgate.core.delivery import delivery as read
 

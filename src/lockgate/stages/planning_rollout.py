@@ -29,6 +29,7 @@ _RUNS: Final = 1000  # simulated rollouts: a chance of 0.8 is known to 0.025
 _ROUGH_RUNS: Final = 200  # for each of the failure shares that are tried
 _RATIO: Final = 1.25  # between two failure shares that are tried
 _SMALLEST: Final = 0.001
+_FEW: Final = 0.01  # ours: a drill's or a probe's requests name nobody, and change nothing
 _BLIND: Final = 0.005  # ours: a rollout in two hundred may end for nothing
 STALE_S: Final = 3600.0
 """Ours: traffic an hour ago says little of the next hour."""
@@ -242,7 +243,7 @@ def _warnings(declared: RolloutForecast, now: float) -> tuple[str, ...]:
     traffic = declared.traffic
     if traffic is not None and now - traffic.until > STALE_S:
         found.append(f"the newest request is {minutes(now - traffic.until)} old; is there traffic at all now?")
-    if traffic is not None and traffic.named_fraction < 1.0:
+    if traffic is not None and traffic.named_fraction < 1.0 - _FEW:
         found.append(
             f"{1.0 - traffic.named_fraction:.0%} of requests name no entity: each counts as one of its own, and its "
             "callers see either arm from request to request"

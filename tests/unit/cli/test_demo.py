@@ -21,6 +21,7 @@ from lockgate.core.ledger import Event, LedgerRow, next_row
 from lockgate.core.spec import RolloutSection
 from lockgate.errors import BadInput, TransientError
 from lockgate.ports import RunState
+from tests.side_by_side import own_children
 
 MODEL, DRILL = ModelName("toy"), "toy-drill-0001"
 NOW = datetime.now(UTC)
@@ -116,7 +117,7 @@ def test_traffic_in_the_background_that_finds_nobody_says_so_and_leaves_no_proce
                 time.sleep(0.1)
             assert "exit code 7" in str(traffic.problem)
             traffic.ask(5.0)
-    mine = [each for each in psutil.Process().children(recursive=True) if "simulate" in " ".join(each.cmdline())]
+    mine = [each for each in map(psutil.Process, own_children()) if "simulate" in " ".join(each.cmdline())]
     assert mine == []
 
 

@@ -104,12 +104,12 @@ def test_the_score_is_told_release_by_release() -> None:
 
 
 def test_the_delivery_figures_are_told() -> None:
-    code, told = run("delivery", "--model", "flights")
+    code, told = run("metrics", "--model", "flights")
     assert code == 0
     assert (told["releases"], told["promotions"], told["failure_fraction"]) == (2, 0, None)
 
 
-@pytest.mark.parametrize("command", ["maturity", "delivery"])
+@pytest.mark.parametrize("command", ["maturity", "metrics"])
 def test_figures_of_an_unknown_model_are_bad_input(command: str) -> None:
     code, told = run(command, "nonsense")
     assert code == 2
@@ -117,7 +117,7 @@ def test_figures_of_an_unknown_model_are_bad_input(command: str) -> None:
 
 
 def test_people_get_tables() -> None:
-    for arguments in (["maturity", "flights", "--tests"], ["delivery", "flights"], ["diff", FIRST, SECOND]):
+    for arguments in (["maturity", "flights", "--tests"], ["metrics", "flights"], ["diff", FIRST, SECOND]):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.stderr
         assert result.stdout.strip()
