@@ -79,14 +79,15 @@ def child_with_input(home: Path, body: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("step", ["_append", "finish"])
+@pytest.mark.parametrize("step", ["write", "finish"])
 def test_a_process_killed_around_the_commit_is_made_good_by_the_next(tmp_path: Path, step: str) -> None:
     """Killed just before the append, or just after it and before the file was moved."""
     batch = waiting(tmp_path)
-    owner = "there" if step == "_append" else "there._landing"
-    kind = "type(there)" if step == "_append" else "type(there._landing)"
-    body = f"{kind}.{step} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
-    body += f"assert {owner} is not None\nthere.ingest(toy_spec(), there.landed(MODEL)[0])"
+    kind = "Appending" if step == "write" else "type(there._landing)"
+    body = "from lockgate.adapters.delta_append import Appending\n"
+    body += f"assert callable({kind}.{step})\n"
+    body += f"{kind}.{step} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+    body += "there.ingest(toy_spec(), there.landed(MODEL)[0])"
     process = child(tmp_path, body)
     process.communicate(timeout=60)
     assert process.returncode == -9

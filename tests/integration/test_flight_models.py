@@ -16,7 +16,8 @@ from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
 from lockgate.line import Line, run
-from lockgate.stages.releasing import open_release, take_in
+from lockgate.stages.intake import take_in
+from lockgate.stages.releasing import open_release
 from tests.release_fakes import FakeFlowRuns, start
 
 pytestmark = pytest.mark.integration

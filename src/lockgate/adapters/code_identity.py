@@ -60,6 +60,17 @@ def code_identity(project: Path) -> CodeIdentity:
     )
 
 
+def program_digest(project: Path) -> Digest:
+    """Return `CodeIdentity.digest` of a checkout as it is on disk now, without asking git.
+
+    Raises:
+        ConfigError: There is no source in this folder.
+    """
+    lock = project / _LOCK
+    locked = digest_bytes(lock.read_bytes() if lock.is_file() else b"")
+    return digest_of({"tree": _tree(project), "lock": locked})
+
+
 def _tree(project: Path) -> Digest:
     hashed, files = hashlib.sha256(), 0
     for path in sorted(_sources(project), key=lambda found: found.relative_to(project).as_posix()):

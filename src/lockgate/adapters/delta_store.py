@@ -12,30 +12,28 @@ from __future__ import annotations
 
 import fcntl
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.adapters import snapshots
-from lockgate.adapters.durable_files import room_for
+from lockgate.adapters.delta_append import BATCH, Appending, open_table
 from lockgate.adapters.landing import Landing
 from lockgate.adapters.row_contract import conform
 from lockgate.config import Settings
 from lockgate.core.ids import Digest, Json, ModelName
 from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import BadInput, ConfigError, TransientError
+from lockgate.errors import BadInput, ConfigError, LockgateError
 from lockgate.ports import Batch, Clock, Ingested, Snapshot
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    import pandas as pd
 
-BATCH = "_lockgate_batch"
-"""Technical column of the table: the ordinal of the batch that brought the row, from 1."""
 PREPARE_TIME_LIMIT_S = 600.0
 PREPARE_MEMORY_LIMIT_BYTES = 8 * 1024**3
 
@@ -73,17 +71,29 @@ class DeltaDatasetStore:
             MeasurementError: `data.prepare` hit a limit of time or memory.
             TransientError: The disk is full, or the store did not answer.
         """
-        with self._locked(spec.name):
-            before = self._ingested_before(spec, batch)
-            if before is None:
-                before = self._take(spec, batch)
-            if before.quarantined is None:
-                self._landing.finish(spec.name, batch)
-            return before
+        return next(iter([*self.ingest_all(spec, (batch,))]))
+
+    def ingest_all(self, spec: ReleaseSpec, batches: Sequence[Batch]) -> Iterator[Ingested]:
+        """Take landed files in, many in one commit, and yield what became of each, in order; raises as `ingest`.
+
+        A file leaves the landing folder after its caller took the result and asked for the next one: what was not
+        written down yet is found there again.
+        """
+        left = list(batches)
+        while left:
+            with self._locked(spec.name):
+                results, trouble = self._group(spec, left)
+            for result in results:
+                yield result
+                if result.quarantined is None:
+                    self._landing.finish(spec.name, result.batch)
+            if trouble is not None:
+                raise trouble
+            left = left[len(results) :]
 
     def freeze(self, spec: ReleaseSpec) -> Snapshot:
         """Split the table as it stands into a content-addressed snapshot; see `snapshots.freeze`."""
-        table = self._table(spec.name)
+        table = open_table(self._settings.table(spec.name))
         if table is None:
             raise BadInput(f"nothing was ingested for {spec.name} yet; land a file: lockgate land FILE -m {spec.name}")
         return snapshots.freeze(table.to_pyarrow_table(), spec, self._settings.snapshots, BATCH, table.version())
@@ -98,41 +108,49 @@ class DeltaDatasetStore:
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
-    def _ingested_before(self, spec: ReleaseSpec, batch: Batch) -> Ingested | None:
+    def _group(self, spec: ReleaseSpec, batches: Sequence[Batch]) -> tuple[list[Ingested], LockgateError | None]:
+        """Take in as many files as go into one commit; what one of them raises comes after those before it."""
+        appending = Appending(self._settings.table(spec.name))
+        results: list[Ingested] = []
+        trouble: LockgateError | None = None
+        for batch in batches:
+            try:
+                results.append(self._take(spec, batch, appending))
+            except LockgateError as raised:
+                trouble = raised
+                break
+            if appending.full:
+                break
+        version = appending.write()
+        return [replace(each, table_version=version) if each.rows else each for each in results], trouble
+
+    def _take(self, spec: ReleaseSpec, batch: Batch, appending: Appending) -> Ingested:
+        before = self._ingested_before(spec, batch, appending)
+        if before is not None:
+            return before
+        try:
+            _refuse_no_rows(batch.path)
+            rows, added = conform(self._prepared(spec, batch), spec, appending.columns)
+            if rows.num_rows == 0:
+                raise BadInput("no rows are left after data.prepare")  # noqa: TRY301 - refused as every other reason
+            appending.add(batch, rows, spec)
+        except ConfigError:
+            raise
+        except BadInput as refused:
+            self._landing.refuse(spec.name, batch, refused.message)
+            return Ingested(batch=batch, rows=0, table_version=None, quarantined=refused.message)
+        return Ingested(batch=batch, rows=rows.num_rows, table_version=None, columns_not_stored=added)
+
+    def _ingested_before(self, spec: ReleaseSpec, batch: Batch, appending: Appending) -> Ingested | None:
         """Return what became of this content earlier; None when it is new."""
-        table = self._table(spec.name)
-        ordinal = None if table is None else table.transaction_version(batch.sha256)
-        if table is not None and ordinal is not None:
-            return Ingested(batch=batch, rows=0, table_version=_version_of(table, batch), already=True)
+        if appending.holds(batch):
+            return Ingested(batch=batch, rows=0, table_version=appending.version_of(batch), already=True)
         if batch.path.exists():
             return None
         reason = self._landing.refused(spec.name, batch)
         if reason is None:
             raise BadInput(f"{batch.name} is no longer in the landing folder and was never ingested; land it again")
         return Ingested(batch=batch, rows=0, table_version=None, quarantined=reason, already=True)
-
-    def _take(self, spec: ReleaseSpec, batch: Batch) -> Ingested:
-        try:
-            rows, added = self._checked(spec, batch)
-        except ConfigError:
-            raise
-        except BadInput as refused:
-            self._landing.refuse(spec.name, batch, refused.message)
-            return Ingested(batch=batch, rows=0, table_version=None, quarantined=refused.message)
-        version = self._append(spec, batch, rows)
-        return Ingested(batch=batch, rows=rows.num_rows, table_version=version, columns_not_stored=added)
-
-    def _checked(self, spec: ReleaseSpec, batch: Batch) -> tuple[pa.Table, tuple[str, ...]]:
-        """Return the batch's rows in the table's form, or raise `BadInput` with the reason to refuse it."""
-        _refuse_no_rows(batch.path)
-        table = self._table(spec.name)
-        known = None if table is None else _columns_of(table)
-        rows, added = conform(self._prepared(spec, batch), spec, known)
-        if rows.num_rows == 0:
-            raise BadInput("no rows are left after data.prepare")
-        if table is not None:
-            _refuse_repeats(rows, table, spec)
-        return rows, added
 
     def _prepared(self, spec: ReleaseSpec, batch: Batch) -> pa.Table:
         if spec.data.prepare is None:
@@ -153,44 +171,7 @@ class DeltaDatasetStore:
             )
             return _read(destination)
 
-    def _append(self, spec: ReleaseSpec, batch: Batch, rows: pa.Table) -> int:
-        from deltalake import CommitProperties, Transaction, write_deltalake
-
-        ordinal = self._last_ordinal(spec.name) + 1
-        marked = rows.append_column(BATCH, pa.array([ordinal] * rows.num_rows, pa.int64()))
-        path = self._settings.table(spec.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with room_for(f"the rows of {batch.name}", path), _answering(path):
-            write_deltalake(
-                path,
-                marked,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(
-                    custom_metadata={"lockgate.sha256": batch.sha256, "lockgate.batch": batch.name},
-                    app_transactions=[Transaction(batch.sha256, ordinal)],
-                ),
-            )
-        table = self._table(spec.name)
-        if table is None:
-            raise TransientError(f"the table at {path} is not there after a commit to it; is something else writing?")
-        return table.version()
-
-    def _last_ordinal(self, model: ModelName) -> int:
-        table = self._table(model)
-        if table is None:
-            return 0
-        ordinals = table.to_pyarrow_table(columns=[BATCH])[BATCH].to_numpy()
-        return int(ordinals.max()) if len(ordinals) else 0
-
     # -- the table ---------------------------------------------------------------------------------------------------
-
-    def _table(self, model: ModelName) -> DeltaTable | None:
-        from deltalake import DeltaTable
-
-        path = self._settings.table(model)
-        with _answering(path):
-            return DeltaTable(path) if DeltaTable.is_deltatable(str(path)) else None
 
     @contextmanager
     def _locked(self, model: ModelName) -> Iterator[None]:
@@ -200,17 +181,6 @@ class DeltaDatasetStore:
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-@contextmanager
-def _answering(path: Path) -> Iterator[None]:
-    """Turn the store's own failures into the error that tasks retry."""
-    from deltalake.exceptions import DeltaError
-
-    try:
-        yield
-    except DeltaError as error:
-        raise TransientError(f"the table at {path} did not take or give its rows: {error}") from error
 
 
 def _refuse_no_rows(path: Path) -> None:
@@ -227,28 +197,3 @@ def _read(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as broken:
         raise BadInput(f"it cannot be read as Parquet: {broken}") from broken
-
-
-def _columns_of(table: DeltaTable) -> pa.Schema:
-    """Return the table's columns without the technical one, in the types this store writes."""
-    fields = [field for field in pa.schema(table.schema().to_arrow()) if field.name != BATCH]
-    return pa.schema([(f.name, pa.string() if pa.types.is_string_view(f.type) else f.type) for f in fields])
-
-
-def _refuse_repeats(rows: pa.Table, table: DeltaTable, spec: ReleaseSpec) -> None:
-    key = list(spec.data.key)
-    new = pd.MultiIndex.from_frame(rows.select(key).to_pandas())
-    old = pd.MultiIndex.from_frame(table.to_pyarrow_table(columns=key).to_pandas())
-    repeated = int(new.isin(old).sum())
-    if repeated:
-        raise BadInput(
-            f"{repeated} of its {len(new)} rows have a key ({', '.join(key)}) that the table already holds; rows are "
-            "ingested once: land only new ones",
-            repeated=repeated,
-        )
-
-
-def _version_of(table: DeltaTable, batch: Batch) -> int | None:
-    """Return the version that first held a batch, while the table's history reaches back to it."""
-    commits: Sequence[Mapping[str, Any]] = table.history()
-    return next((int(c["version"]) for c in commits if c.get("lockgate.sha256") == batch.sha256), None)

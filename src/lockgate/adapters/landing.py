@@ -91,12 +91,26 @@ class Landing:
         if not batch.path.exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        batch.path.rename(_free_name(folder, batch.name, batch.sha256))
+        try:
+            batch.path.rename(_free_name(folder, batch.name, batch.sha256))
+        except FileNotFoundError:
+            return  # another process moved it between the two statements
         sync(folder)
 
     def _is_whole(self, path: Path) -> bool:
         quiet_s = self.clock.now().timestamp() - path.stat().st_mtime
         return quiet_s >= SETTLE_S or _ends_as_parquet(path)
+
+
+def told_rows(path: Path) -> int | None:
+    """Return how many rows a Parquet file says it holds, from its footer; None when it does not say."""
+    import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return None
 
 
 def _ends_as_parquet(path: Path) -> bool:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,11 @@ def freeze(table: pa.Table, spec: ReleaseSpec, folder: Path, batch_column: str, 
         "as_of": divided.as_of.isoformat(),
         "rows": {part: int(mask.sum()) for part, mask in masks.items()},
         "unlabelled": {**divided.unlabelled, BATCH_PART: batch_unlabelled},
+        "quarantined": divided.quarantined,
     }
     parts = {part: rows.filter(pa.array(mask)) for part, mask in masks.items()}
-    return load(folder, _write(parts, facts, spec, folder))
+    # The same rows may have been frozen before an incident was named whose rows are in the holdout alone.
+    return replace(load(folder, _write(parts, facts, spec, folder)), quarantined=divided.quarantined)
 
 
 def load(folder: Path, digest: Digest) -> Snapshot:
@@ -88,6 +91,7 @@ def load(folder: Path, digest: Digest) -> Snapshot:
         as_of=datetime.fromisoformat(index["as_of"]),
         rows=index["rows"],
         unlabelled=index["unlabelled"],
+        quarantined=index.get("quarantined", {}),
     )
 
 

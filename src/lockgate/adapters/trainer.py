@@ -11,7 +11,7 @@ from lockgate.adapters.isolated import run_isolated
 from lockgate.core.ids import Json, to_json
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import ConfigError, IntegrityError
-from lockgate.models import trainer_of
+from lockgate.models import refuse_weights, trainer_of
 from lockgate.ports import Fit, Snapshot
 
 _CHECK_TIME_S = 60.0  # ours: building an unfitted estimator is imports and constructors
@@ -132,6 +132,7 @@ def check_training(spec: ReleaseSpec, project: Path) -> None:
         BadInput: The user's function cannot be imported, or raised.
     """
     trainer_of(spec).check(spec)
+    refuse_weights(spec)
     if spec.training.search is not None:
         _check_search(spec)
     if spec.training.estimator is not None:

@@ -9,8 +9,10 @@ from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Outcome
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
+from lockgate.line.learning import ask_to_open
 from lockgate.line.model_line import Line, line_of
 from lockgate.stages import releasing
+from lockgate.stages.intake import take_in
 
 _NEXT_STEP = {
     Outcome.PROMOTED: "see it serve: lockgate status",
@@ -25,7 +27,7 @@ _NEXT_STEP = {
 
 
 def begin(model: str, reason: str, started_by: str) -> Progress:
-    """Take in what landed, then open the release of this run, or say why there is nothing to release.
+    """Take in what landed, then open the release of this run, or say why not, as the retraining policy has it.
 
     Raises:
         ConfigError: The spec's training cannot be carried out, or would not convert faithfully; nothing was taken in.
@@ -33,8 +35,12 @@ def begin(model: str, reason: str, started_by: str) -> Progress:
     """
     line = line_of(model)
     line.services.check(line.spec)
-    releasing.take_in(line.ledger, line.services.store, line.spec)
-    return releasing.open_release(line.ledger, line.services.runs, line.spec, _start(line, reason, started_by))
+    take_in(line.ledger, line.services.store, line.spec)
+    start = _start(line, reason, started_by)
+    decision = ask_to_open(line, start)
+    if decision is not None and not decision.train:
+        return releasing.nothing_new(line.spec, start, f"{decision.why}. Next: {decision.next}")
+    return releasing.open_release(line.ledger, line.services.runs, line.spec, start)
 
 
 def enter(model: str, reason: str, started_by: str) -> Progress | None:

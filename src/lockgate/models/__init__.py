@@ -6,7 +6,7 @@ up from the list.
 
 from __future__ import annotations
 
-from lockgate.core.spec import ReleaseSpec
+from lockgate.core.spec import ReleaseSpec, Window
 from lockgate.errors import ConfigError
 from lockgate.models.own_estimator import OwnEstimator
 from lockgate.models.pipelines import LinearRegressor, LogisticClassifier, RandomForest
@@ -33,3 +33,17 @@ def trainer_of(spec: ReleaseSpec) -> Trainer:
     if family not in TRAINERS:
         raise ConfigError(f"training.family: there is no {family!r}; families: {', '.join(TRAINERS)}")
     return TRAINERS[family]
+
+
+def refuse_weights(spec: ReleaseSpec) -> None:
+    """Refuse a weighted window for a family whose fit takes no weights.
+
+    Raises:
+        ConfigError: Names the families that do, and the windows that need none.
+    """
+    if spec.retraining.window is Window.WEIGHTED and not trainer_of(spec).weighs:
+        able = ", ".join(name for name, trainer in TRAINERS.items() if trainer.weighs)
+        raise ConfigError(
+            f"retraining.window: weighted needs a family that takes weights, and training.family: "
+            f"{spec.training.family} does not; use {able}, or window: rolling or expanding"
+        )

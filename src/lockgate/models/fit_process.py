@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest, Json, digest_of, to_json
 from lockgate.core.records import read_record
-from lockgate.core.spec import ReleaseSpec, Scalar
+from lockgate.core.spec import ReleaseSpec, Scalar, Window
 from lockgate.errors import BadInput, ConfigError
-from lockgate.models import trainer_of
+from lockgate.models import refuse_weights, trainer_of
 from lockgate.models.checkpoint import Checkpoint, nowhere
-from lockgate.models.frames import Rows, block_column, labelled_rows
+from lockgate.models.frames import Rows, columns_read, labelled_rows
 from lockgate.models.gap import overfit_gap
 from lockgate.models.losses import NAMES, cheapest_threshold, constant_loss, loss_of
 from lockgate.models.native import answers_of, save_native
@@ -66,6 +66,7 @@ def fit(spec: Mapping[str, Json], train: str, validation: str, out: str) -> Json
             return kept["facts"]
     trainer = trainer_of(read)
     trainer.check(read)
+    refuse_weights(read)
     parts = {"train": rows_of(Path(train), read), "validation": rows_of(Path(validation), read)}
     _refuse_rows(parts, read)
     made = _fit(trainer, parts, read, folder, key)
@@ -83,7 +84,14 @@ def fit(spec: Mapping[str, Json], train: str, validation: str, out: str) -> Json
 def fit_key(spec: ReleaseSpec, train: Path, validation: Path) -> Digest:
     """Return the digest of everything a fit depends on: data, parameters, task, the user's module, versions."""
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (train, validation)]
-    depends = {"task": spec.task, "data": spec.data, "training": spec.training, "costs": spec.costs}
+    depends: dict[str, object] = {
+        "task": spec.task,
+        "data": spec.data,
+        "training": spec.training,
+        "costs": spec.costs,
+    }
+    if spec.retraining.window is Window.WEIGHTED:
+        depends["half_life_days"] = spec.retraining.half_life_days
     return digest_of({**depends, "parts": parts, "code": _users_code(spec), "versions": _versions()})
 
 
@@ -119,6 +127,7 @@ def _fit(trainer: Trainer, parts: Mapping[str, Rows], spec: ReleaseSpec, folder:
         "task": spec.task.kind.value,
         "family": trainer.name,
         "rows": {name: len(rows) for name, rows in parts.items()},
+        **_weighing(parts["train"], spec),
         "parameters": to_json(parameters),
         "loss": _losses(parts, answers, spec),
         "overfit_gap": overfit_gap(parts, answers, spec),
@@ -137,14 +146,21 @@ def _fit(trainer: Trainer, parts: Mapping[str, Rows], spec: ReleaseSpec, folder:
     return _Made(facts=facts, native=fitted.native, history=fitted.history, answers=answers["validation"])
 
 
+def _weighing(train: Rows, spec: ReleaseSpec) -> dict[str, Json]:
+    """Return how rows were weighed, where they were: the half-life, and how many equal rows say as much (Kish)."""
+    if train.weight is None:
+        return {}
+    effective = float(train.weight.sum() ** 2 / (train.weight**2).sum())
+    return {"weighted": {"half_life_days": spec.retraining.half_life_days, "effective_rows": effective}}
+
+
 def rows_of(path: Path, spec: ReleaseSpec) -> Rows:
     """Read the labelled rows of a part.
 
     Raises:
         BadInput: A column is absent or of the wrong type, or a label is none of the classes.
     """
-    columns = [*spec.data.features, spec.data.label, block_column(spec)]
-    return labelled_rows(pd.read_parquet(path, columns=list(dict.fromkeys(columns))), spec)
+    return labelled_rows(pd.read_parquet(path, columns=columns_read(spec)), spec)
 
 
 def _refuse_rows(parts: Mapping[str, Rows], spec: ReleaseSpec) -> None:

@@ -21,7 +21,7 @@ from lockgate.core.spec import ReleaseSpec, SplitMethod
 from lockgate.errors import BadInput
 from lockgate.models import trainer_of
 from lockgate.models.checkpoint import nowhere
-from lockgate.models.frames import Rows, block_column, labelled_rows
+from lockgate.models.frames import Rows, columns_read, labelled_rows
 from lockgate.models.losses import constant_loss, loss_of
 from lockgate.models.native import answers_of
 
@@ -45,7 +45,7 @@ def fit_folds(spec: Mapping[str, Json], parts: list[str], parameters: Mapping[st
     """
     read = read_record(ReleaseSpec, spec)
     asked, began = read.evaluation, time.monotonic()
-    columns = list(dict.fromkeys([*read.data.features, read.data.label, block_column(read)]))
+    columns = columns_read(read)
     rows = labelled_rows(pd.concat([pd.read_parquet(each, columns=columns) for each in parts]), read)
     if rows.block is None:
         raise BadInput(f"a row has no {read.split.block}, so it is in no block; folds keep blocks whole")
@@ -99,4 +99,5 @@ def _held_back(block: NDArray[np.int64], scored: NDArray[np.bool_]) -> NDArray[n
 
 
 def _take(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
-    return Rows(features=rows.features[mask].reset_index(drop=True), label=rows.label[mask])
+    weight = None if rows.weight is None else rows.weight[mask]
+    return Rows(features=rows.features[mask].reset_index(drop=True), label=rows.label[mask], weight=weight)

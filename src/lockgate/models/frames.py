@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.labels import class_indices
-from lockgate.core.spec import ReleaseSpec
+from lockgate.core.learning.windows import weights_by_age
+from lockgate.core.spec import ReleaseSpec, Window
 from lockgate.errors import BadInput
 from lockgate.models.trainer import MISSING
 
@@ -30,11 +31,13 @@ class Rows:
         label: int64 class index, or float64 value for regression; [n].
         block: Index of each row's block in the order of days or names, [n]; None where it was not read, or a row has
             none.
+        weight: What each row weighs in a fit, float64 [n] with a mean of 1; None: all the same.
     """
 
     features: pd.DataFrame
     label: NDArray[np.int64] | NDArray[np.float64]
     block: NDArray[np.int64] | None = None
+    weight: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -104,7 +107,23 @@ def labelled_rows(frame: pd.DataFrame, spec: ReleaseSpec) -> Rows:
         target = class_indices(values.tolist(), spec.task.classes)
     features = native_frame(frame[there], spec.data.numeric, spec.data.categorical)
     block = block_codes(frame[there], spec) if block_column(spec) in frame.columns else None
-    return Rows(features=features, label=target, block=block)
+    return Rows(features=features, label=target, block=block, weight=_weights(frame[there], spec))
+
+
+def columns_read(spec: ReleaseSpec) -> list[str]:
+    """Return the columns that `labelled_rows` reads, each once."""
+    times = [spec.data.time] if spec.retraining.window is Window.WEIGHTED else []
+    return list(dict.fromkeys([*spec.data.features, spec.data.label, block_column(spec), *times]))
+
+
+def _weights(frame: pd.DataFrame, spec: ReleaseSpec) -> NDArray[np.float64] | None:
+    """Return what each row weighs by its age, where the spec asks for that and the times were read."""
+    half_life_days = spec.retraining.half_life_days
+    if spec.retraining.window is not Window.WEIGHTED or half_life_days is None or spec.data.time not in frame.columns:
+        return None
+    times = pd.to_datetime(frame[spec.data.time], utc=True)
+    age_days = np.asarray((times.max() - times) / pd.Timedelta(days=1), dtype=np.float64)
+    return weights_by_age(age_days, float(half_life_days))
 
 
 def block_column(spec: ReleaseSpec) -> str:

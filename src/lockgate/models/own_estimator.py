@@ -23,6 +23,7 @@ class OwnEstimator(SklearnTrainer):
     """The user's estimator; runs the user's code, so it is fitted in isolation only."""
 
     name = "estimator"
+    weighs = False  # which of its steps takes weights, and under which name, only its author knows
 
     def check(self, spec: ReleaseSpec) -> None:
         """See `Trainer.check`; what the function builds is checked by `check_estimator`, in isolation."""

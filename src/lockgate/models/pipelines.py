@@ -42,6 +42,7 @@ class SklearnTrainer:
     allowed: Mapping[str, Number | OneOf] = {}
     refused: Mapping[str, str] = {"random_state": "set training.seed", "n_jobs": "it is set by Lockgate"}
     trusted: tuple[str, ...] = SKLEARN_TRUSTED
+    weighs = True  # the pipelines here end in a step `model`, and each such model takes weights
 
     def check(self, spec: ReleaseSpec) -> None:
         """See `Trainer.check`."""
@@ -70,7 +71,8 @@ class SklearnTrainer:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                estimator.fit(train.features, train.label)
+                weights = {} if train.weight is None else {"model__sample_weight": train.weight}
+                estimator.fit(train.features, train.label, **weights)
             except (ValueError, TypeError) as error:
                 raise BadInput(f"{self.name}: the fit is refused: {error}") from error
         _score_alone(estimator)

@@ -51,6 +51,8 @@ class Trainer(Protocol):
     name: str
     trusted: tuple[str, ...]
     """Types beyond scikit-learn's public ones that its fitted estimators hold; nothing else is loaded."""
+    weighs: bool
+    """Whether its fit takes a weight for each row."""
 
     def check(self, spec: ReleaseSpec) -> None:
         """Refuse parameters that are unknown, out of range, or whose conversion was not proved faithful.

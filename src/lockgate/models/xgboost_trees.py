@@ -92,6 +92,7 @@ class XGBoostTrees:
     """Boosted trees; binary, multiclass and regression."""
 
     name = "xgboost"
+    weighs = True
     trusted: tuple[str, ...] = ("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor")
 
     def check(self, spec: ReleaseSpec) -> None:
@@ -113,7 +114,7 @@ class XGBoostTrees:
         encoder = _encoder(train, spec)
         try:
             model, history = _boost(
-                (encoder.transform(train.features), train.label),
+                (encoder.transform(train.features), train.label, train.weight),
                 (encoder.transform(validation.features), validation.label),
                 spec,
                 dict(_DEFAULTS) | dict(parameters),
@@ -150,7 +151,7 @@ class XGBoostTrees:
 
 
 def _boost(
-    train: tuple[Any, Any],
+    train: tuple[Any, Any, Any],
     validation: tuple[Any, Any],
     spec: ReleaseSpec,
     given: dict[str, Any],
@@ -163,7 +164,7 @@ def _boost(
     params = _native_parameters(given, spec)
     bins = {"max_bin": given["max_bin"]} if "max_bin" in given else {}
     parts = [
-        (xgboost.QuantileDMatrix(*train, nthread=_THREADS, **bins), "train"),
+        (xgboost.QuantileDMatrix(*train[:2], weight=train[2], nthread=_THREADS, **bins), "train"),
         (xgboost.DMatrix(*validation, nthread=_THREADS), "validation"),
     ]
     model, history = _resume(checkpoint)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -65,6 +65,8 @@ class Snapshot:
             batch.
         unlabelled: Rows without a label, by part: traffic, not training data. For train, validation and holdout those
             of the same windows, left out of the part; for batch those in it.
+        quarantined: Labelled rows in the time of an incident, by part: left out of train and validation, kept in the
+            holdout. Empty where the spec names no incident.
     """
 
     digest: Digest
@@ -73,6 +75,7 @@ class Snapshot:
     as_of: datetime
     rows: Mapping[str, int]
     unlabelled: Mapping[str, int]
+    quarantined: Mapping[str, int] = field(default_factory=dict)
 
 
 class DatasetStore(Protocol):
@@ -95,6 +98,14 @@ class DatasetStore(Protocol):
 
         Raises:
             TransientError: The store did not answer.
+        """
+        ...
+
+    def ingest_all(self, spec: ReleaseSpec, batches: Sequence[Batch]) -> Iterator[Ingested]:
+        """Take landed files in as `ingest` does, and yield what became of each, in order.
+
+        A file leaves the landing folder only when the next result is asked for, so that none is lost to a crash of
+        whoever writes the results down.
         """
         ...
 

@@ -216,6 +216,7 @@ class _BentStore:
         self.landed = real.landed
         self.land = real.land
         self.ingest = real.ingest
+        self.ingest_all = real.ingest_all
         self.snapshot = real.snapshot
         self.part = real.part
 

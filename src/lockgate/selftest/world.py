@@ -26,7 +26,7 @@ from lockgate.core.spec import ReleaseSpec
 from lockgate.line.lifecycle import this_process
 from lockgate.line.model_line import Line
 from lockgate.ports import Readback, RunState
-from lockgate.stages import releasing
+from lockgate.stages import intake, releasing
 from lockgate.stages.traffic import Switch, switch_traffic
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class World:
         path = folder / f"{name}.parquet"
         rows.to_parquet(path, index=False)
         os.utime(path, (_LANDED_AT, _LANDED_AT))
-        releasing.take_in(line.ledger, self.services.store, line.spec)
+        intake.take_in(line.ledger, self.services.store, line.spec)
         start = releasing.Start(
             run=name, reason="selftest", started_by="selftest", code=self.services.code.digest, process=this_process()
         )

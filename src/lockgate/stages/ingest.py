@@ -85,12 +85,14 @@ def _facts(landed: Ingested | LedgerRow) -> dict[str, Json]:
 
 
 def _told(snapshot: Snapshot) -> dict[str, Json]:
+    quarantined: dict[str, Json] = {"quarantined": dict(snapshot.quarantined)} if snapshot.quarantined else {}
     return {
         "digest": snapshot.digest,
         "table_version": snapshot.table_version,
         "as_of": snapshot.as_of.isoformat(),
         "rows": dict(snapshot.rows),
         "unlabelled": dict(snapshot.unlabelled),
+        **quarantined,
     }
 
 

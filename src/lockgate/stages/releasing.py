@@ -17,7 +17,7 @@ from lockgate.core.ledger import Event, LedgerRow, ModelState, OpenRelease, Outc
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, LedgerConflict, TransientError
-from lockgate.ports import Batch, DatasetStore, FlowRuns, Ingested, Ledger
+from lockgate.ports import FlowRuns, Ledger
 
 BY_ITSELF = ("new data", "schedule")
 """Reasons given by triggers: without new data they open nothing. A person's own wish always opens a release."""
@@ -40,27 +40,6 @@ class Start:
     started_by: str
     code: Digest
     process: Mapping[str, Json]
-
-
-def take_in(ledger: Ledger, store: DatasetStore, spec: ReleaseSpec) -> tuple[Ingested, ...]:
-    """Ingest or quarantine every landed file, each outcome recorded in the ledger once."""
-    results = []
-    for batch in store.landed(spec.name):
-        result = store.ingest(spec, batch)
-        _record_batch(ledger, spec, batch, result)
-        results.append(result)
-    return tuple(results)
-
-
-def _record_batch(ledger: Ledger, spec: ReleaseSpec, batch: Batch, result: Ingested) -> None:
-    """Write what became of a file, unless that content already met the same fate on record."""
-    facts: dict[str, Json] = {"sha256": batch.sha256, "name": batch.name}
-    if result.quarantined is not None:
-        event, facts = Event.BATCH_QUARANTINED, {**facts, "reason": result.quarantined}
-    else:
-        event, facts = Event.BATCH_INGESTED, {**facts, "rows": result.rows, "table_version": result.table_version}
-    if all(row.payload["sha256"] != batch.sha256 for row in ledger.rows(spec.name, events=(event,))):
-        ledger.append(spec.name, event, facts)
 
 
 def landed_since_last_release(ledger: Ledger, spec: ReleaseSpec) -> tuple[LedgerRow, ...]:
