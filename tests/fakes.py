@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from lockgate.core.alerting.messages import Message
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, canonical_json
 from lockgate.core.ledger import Event, LedgerRow, ModelState, next_row, project
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, NotRunning, TransientError
-from lockgate.ports import Readback
+from lockgate.ports import Delivered, Readback
 
 EPOCH = datetime(2013, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -123,6 +124,35 @@ class FakeNotifier:
         if self.delivers:
             self.sent.append((title, body))
         return self.delivers
+
+
+@dataclass
+class FakeOutbox:
+    """Keeps the messages it takes, once an id; `takes=False` is a machine without addresses."""
+
+    takes: bool = True
+    messages: list[Message] = field(default_factory=list)
+    done: dict[str, Delivered] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+    _taken: int = 0
+
+    def put(self, message: Message) -> bool:
+        if self.takes and message.id not in self._known:
+            self._known.add(message.id)
+            self.messages.append(message)
+        return self.takes
+
+    def take(self) -> None:
+        """Let every address take what waits."""
+        for each in self.messages[self._taken :]:
+            self.done[each.id] = Delivered(id=each.id, model=each.model, to=("json-1",))
+        self._taken = len(self.messages)
+
+    def delivered(self) -> tuple[Delivered, ...]:
+        return tuple(self.done.values())
+
+    def settle(self, message: str) -> None:
+        del self.done[message]
 
 
 @dataclass

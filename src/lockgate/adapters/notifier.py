@@ -6,13 +6,18 @@ log addresses, so what they say during a delivery is dropped.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from lockgate.core.alerting.messages import Message
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -20,6 +25,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _TALKATIVE = ("apprise", "urllib3.connectionpool")
 _TIMEOUT_S = 15.0  # ours: a mail server that takes longer will not take it
+_WEBHOOKS = ("json", "jsons", "form", "forms", "xml", "xmls")
+_SCHEMA = re.compile(r"([a-z][a-z0-9+]{0,15})://")
+_CHATS = ("discord", "gchat", "matrix", "matrixs", "mattermost", "mmost", "msteams", "rocket", "rockets", "slack")
+_KINDS = frozenset(
+    (*_WEBHOOKS, *_CHATS, "http", "https", "mailto", "mailtos", "ntfy", "opsgenie", "pagerduty", "tgram")
+)
+"""Schemas that an address is named after. Any other word in that place may be a secret that slipped there."""
 
 
 class AppriseNotifier:
@@ -52,20 +64,70 @@ class AppriseNotifier:
 
     def _receivers(self) -> list[Apprise]:
         """Read the addresses; one that apprise does not understand has no receiver."""
-        if not self._addresses:
-            return []
-        with _silence(), warnings.catch_warnings():
-            # apprise loads its plugins with the first address, and one imports a module that Python deprecates
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from apprise import Apprise
+        return [receiver for address in self._addresses if (receiver := _receiver(address)) is not None]
 
-            found = []
-            for address in self._addresses:
-                receiver = Apprise()
-                with suppress(Exception):  # a plugin may raise anything at an address it does not like
-                    if receiver.add(address):
-                        found.append(receiver)
-            return found
+
+class AppriseChannel:
+    """One address, by a name that tells nothing of it.
+
+    Args:
+        address: An apprise address.
+        key: Secret under which the address is hashed for its name, so that a name proves no guess of a password.
+        timeout_s: After this, a message counts as not taken. A receiver that answers later gets it again, with the
+            same idempotency key.
+    """
+
+    def __init__(self, address: str, key: bytes, *, timeout_s: float = _TIMEOUT_S) -> None:
+        schema = _schema(address)
+        hashed = hashlib.blake2b(address.encode(), key=key, digest_size=4).hexdigest()
+        self.name = f"{schema if schema in _KINDS else 'address'}-{hashed}"
+        self._address = address
+        self._timeout_s = timeout_s
+
+    def __repr__(self) -> str:
+        return f"AppriseChannel({self.name})"
+
+    def send(self, message: Message) -> bool:
+        """Send one message; tells whether the address took it in time. Never raises."""
+        receiver = _receiver(_with_key(self._address, message.id))
+        if receiver is None:
+            return False
+        delivery = _Delivery(receiver, message.title, message.body)
+        delivery.start()
+        delivery.join(self._timeout_s)
+        return delivery.taken
+
+
+def _with_key(address: str, key: str) -> str:
+    """Return a webhook's address with a header that carries the idempotency key; another's as it is.
+
+    >>> _with_key("json://localhost:9999/hook", "toy:loss#1")
+    'json://localhost:9999/hook?+Idempotency-Key=toy%3Aloss%231&:idempotency_key=toy%3Aloss%231'
+    >>> _with_key("mailto://somebody@example.org", "toy:loss#1")
+    'mailto://somebody@example.org'
+    """
+    if _schema(address) not in _WEBHOOKS:
+        return address
+    value = quote(key, safe="")
+    return f"{address}{'&' if '?' in address else '?'}+Idempotency-Key={value}&:idempotency_key={value}"
+
+
+def _schema(address: str) -> str:
+    found = _SCHEMA.match(address.lower())
+    return found.group(1) if found else ""
+
+
+def _receiver(address: str) -> Apprise | None:
+    """Read an address; None for one that apprise does not understand."""
+    with _silence(), warnings.catch_warnings():
+        # apprise loads its plugins with the first address, and one imports a module that Python deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import Apprise
+
+        receiver = Apprise()
+        with suppress(Exception):  # a plugin may raise anything at an address it does not like
+            return receiver if receiver.add(address) else None
+    return None
 
 
 class _Delivery(threading.Thread):

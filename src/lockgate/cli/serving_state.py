@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from lockgate.cli.alert_commands import show_open_alerts
 from lockgate.cli.surface import Surface
 from lockgate.config import ENVIRONMENTS, Settings
 from lockgate.core.approval_overrides import current
@@ -31,6 +32,9 @@ def show_models(surface: Surface, settings: Settings) -> list[dict[str, Json]]:
         overridden = model["overridden"]
         for each in overridden if isinstance(overridden, list) else ():
             surface.text(f"{model['model']}: {each}", "bold red")
+    alerts = show_open_alerts(surface, services, names)
+    for model in models:
+        model["alerts"] = alerts[str(model["model"])]
     if not services.approvers.exist:
         surface.say("approvers are not authenticated, and everybody here is admin: see lockgate approver add", "yellow")
     surface.table(

@@ -121,6 +121,8 @@ def status(surface: Surface) -> int:
     )
     if not alive:
         surface.say("the stack is down; start it with: lockgate up", "yellow")
+    if not any(each["name"] == "watcher" and each["state"] == "ready" for each in rows):
+        surface.say("the watcher is not running: no alert is delivered, and a silent monitor is not noticed", "yellow")
     return 0 if everything else NOT_RUNNING
 
 

@@ -26,6 +26,7 @@ SWITCH_AT_MOST_S = 0.5
 """From the look with harm to the server's acknowledgement. Ours: at 50 requests a second 25 requests."""
 ALERT_EVERY = timedelta(days=1)
 ALERT = "drill"
+"""Name of the alert; rows of an older form hold it as `what`."""
 _MARK = "-drill-"
 
 
@@ -209,25 +210,8 @@ def wants_drills(section: RolloutSection, rows: Sequence[LedgerRow]) -> bool:
     return steps or section.drill.production or measured
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrillAlert:
-    """What somebody must be told.
-
-    Attributes:
-        reason: One sentence.
-        next: What to do.
-    """
-
-    reason: str
-    next: str
-
-    def payload(self) -> dict[str, Json]:
-        """Return the payload of the ledger's row."""
-        return {"what": ALERT, "reason": self.reason, "next": self.next}
-
-
-def drill_alerts(rows: Sequence[LedgerRow], section: RolloutSection, now: datetime) -> tuple[DrillAlert, ...]:
-    """Return what to tell of a model's drills: missing, failed or stale; nothing where it was told within a day.
+def drill_due(rows: Sequence[LedgerRow], section: RolloutSection, now: datetime) -> str | None:
+    """Return why somebody must be told of a model's drills: missing, failed or stale; None where nothing is due.
 
     Args:
         rows: All rows of one model.
@@ -236,14 +220,8 @@ def drill_alerts(rows: Sequence[LedgerRow], section: RolloutSection, now: dateti
     """
     champion = next((row.at for row in rows if _is_champion(row)), None)
     if champion is None or not wants_drills(section, rows):
-        return ()
-    told = max((row.at for row in rows if row.event is Event.ALERT and row.payload.get("what") == ALERT), default=None)
-    if told is not None and now - told < ALERT_EVERY:
-        return ()
-    command = f"lockgate drill {rows[0].model}"
-    return tuple(
-        DrillAlert(reason=reason, next=command) for reason in _due(results_of(rows), section.drill, champion, now)
-    )
+        return None
+    return next(_due(results_of(rows), section.drill, champion, now), None)
 
 
 def _due(drills: Sequence[LedgerRow], section: DrillSection, champion: datetime, now: datetime) -> Iterator[str]:

@@ -57,7 +57,8 @@ def watch_drills(line: Line) -> list[str]:
     services = line.services
     now = services.clock.now()
     cleared = clear_drills(line)
-    return cleared + list(tell_of_drills(line.ledger, services.notifier, line.model, line.spec.rollout, now))
+    owner = line.spec.monitoring.alerts.owner or line.spec.model.owner
+    return cleared + list(tell_of_drills(line.ledger, services.outbox, line.model, line.spec.rollout, now, owner))
 
 
 def _ground(line: Line, target: ServerTarget, log: FileTrafficLog) -> Ground:

@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from lockgate.adapters.code_identity import program_digest
 from lockgate.bootstrap import Services
 from lockgate.errors import LockgateError
+from lockgate.line.alerting import AlertWatch
+from lockgate.line.learning import on_code_change
 from lockgate.line.model_line import Line
 from lockgate.line.upkeep import ANNOUNCE_AGAIN_S, announce, reap_line
 
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 QUIET_S = 2.0  # a folder is announced when it was quiet this long, so that files landed together go together
 LOOK_S = 1.0
 REAP_S = 10.0
+PROGRAM_S = 60.0  # ours: every source file is read to tell whether the program changed
 
 Entries = tuple[tuple[str, int, int], ...]
 
@@ -71,6 +75,8 @@ class Watcher:
         self._folders: dict[str, _Folder] = {}
         self._troubles: dict[tuple[str, str], str] = {}
         self._reaped: float | None = None
+        self._compared: float | None = None
+        self._alerts = AlertWatch(services)
 
     def run(self, stop: threading.Event) -> None:
         """Look until told to stop."""
@@ -80,12 +86,19 @@ class Watcher:
     def look(self, now: float) -> None:
         """Look once at everything that is due."""
         reaping = self._reaped is None or now - self._reaped >= REAP_S
+        comparing = self._compared is None or now - self._compared >= PROGRAM_S
         if reaping:
             self._reaped = now
+        if comparing:
+            self._compared = now
         for model in self._services.specs():
             self._attempt(model, "its landing folder", partial(self._look_at_landing, model, now))
             if reaping:
                 self._attempt(model, "its open release", partial(self._look_at_release, model))
+            if comparing:
+                self._attempt(model, "its program", partial(self._look_at_program, model))
+        for whose, what, act in self._alerts.due(now):
+            self._attempt(whose, what, act)
 
     def _line(self, model: str) -> Line:
         return Line(services=self._services, spec=self._services.spec(model))
@@ -105,7 +118,12 @@ class Watcher:
         for did in self._reap(self._line(model)):
             log.warning("%s", did)
 
-    def _attempt(self, model: str, what: str, act: Callable[[], None]) -> None:
+    def _look_at_program(self, model: str) -> None:
+        line = self._line(model)
+        if line.spec.retraining.on_code_change:
+            on_code_change(line, program_digest(self._services.settings.project))
+
+    def _attempt(self, model: str, what: str, act: Callable[[], object]) -> None:
         """Act; a trouble is told when it begins or changes, and when it is over."""
         try:
             act()

@@ -8,6 +8,7 @@ By subject in the modules of this package; everybody else imports them from here
 
 from __future__ import annotations
 
+from lockgate.ports.alerts import Delivered, Outbox
 from lockgate.ports.data import Batch, DatasetStore, DataValidator, Ingested, Snapshot
 from lockgate.ports.record import Clock, Ledger
 from lockgate.ports.release import BundleStore, DeployTarget, Readback, Registry
@@ -21,12 +22,14 @@ __all__ = [
     "Clock",
     "DataValidator",
     "DatasetStore",
+    "Delivered",
     "DeployTarget",
     "Fit",
     "FlowRuns",
     "Ingested",
     "Ledger",
     "Notifier",
+    "Outbox",
     "Readback",
     "Registry",
     "RunState",

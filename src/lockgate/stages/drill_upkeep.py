@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from lockgate.core.drills import DrillResult, DrillVerdict, Fault, Mode, Times, drill_alerts, unfinished
+from lockgate.core.alerting.watchdog import Noticed
+from lockgate.core.drills import (
+    ALERT,
+    ALERT_EVERY,
+    DrillResult,
+    DrillVerdict,
+    Fault,
+    Mode,
+    Times,
+    drill_due,
+    unfinished,
+)
 from lockgate.core.ids import Digest, ModelName, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.spec_sections.rollout import RolloutSection
+from lockgate.core.spec_sections.watching import AlertsSection
 from lockgate.errors import LedgerConflict, LockgateError
-from lockgate.ports import Clock, DeployTarget, Ledger, Notifier, TrafficRouter
+from lockgate.ports import Clock, DeployTarget, Ledger, Outbox, TrafficRouter
+from lockgate.stages.alerting import alert_rows, raise_alerts
 from lockgate.stages.drilling import DEAD_AFTER, READBACK
 from lockgate.stages.routing import Lane, champion_alone
 
 ACTOR = "reaper"
+_DRILLED = "a drill of the rollback passed, or none is due"
 _ROUTES = (Event.ROUTING_INTENDED, Event.ROUTING_VERIFIED)
 
 
@@ -114,13 +128,18 @@ def _died(drill: ReleaseId, own: Sequence[LedgerRow], told: str, model: ModelNam
     )
 
 
-def tell_of_drills(
-    ledger: Ledger, notifier: Notifier, model: ModelName, section: RolloutSection, now: datetime
+def tell_of_drills(  # noqa: PLR0913, PLR0917 - the record, the way out, and whose drills
+    ledger: Ledger, outbox: Outbox, model: ModelName, section: RolloutSection, now: datetime, owner: str
 ) -> tuple[str, ...]:
-    """Put on record and tell people that a model's drill is missing, failed or stale; once a day at most."""
-    told = []
-    for alert in drill_alerts(ledger.rows(model), section, now):
-        ledger.append(model, Event.ALERT, alert.payload(), actor=ACTOR)
-        notifier.notify(f"{model}: drill of the rollback", f"{alert.reason}. Next: {alert.next}")
-        told.append(f"{model}: {alert.reason}")
-    return tuple(told)
+    """Raise an alert when a model's drill is missing, failed or stale, once a day at most; close it when it is not.
+
+    Returns:
+        What is due and was told just now, a sentence.
+    """
+    reason = drill_due(ledger.rows(model), section, now)
+    command = f"lockgate drill {model}"
+    told = Noticed(model=model, name=ALERT, state="harm" if reason else "ok", reason=reason or _DRILLED, next=command)
+    every = AlertsSection(repeat_s=ALERT_EVERY.total_seconds())
+    before = len(alert_rows(ledger, model))
+    raise_alerts(ledger, outbox, model, every, (told,), now, owner)
+    return (f"{model}: {reason}",) if reason and len(alert_rows(ledger, model)) > before else ()

@@ -18,7 +18,7 @@ from lockgate.ports import Readback
 from lockgate.stages.drill_upkeep import clear_dead_drills, tell_of_drills
 from lockgate.stages.drilling import drill
 from lockgate.stages.traffic import switch_traffic
-from tests.fakes import FakeLedger, FakeNotifier
+from tests.fakes import FakeLedger, FakeOutbox
 from tests.unit.drills.ground import COPY, SECTION, Drills, FakeProber, Target, made
 from tests.unit.promote.killing import Killed, Killer
 from tests.unit.rollout.world import MODEL, R2, A, B
@@ -316,51 +316,51 @@ def test_a_ledger_that_does_not_answer_leaves_no_copy_behind() -> None:
 # -- due ---------------------------------------------------------------------------------------------------------------
 
 
-def _told(drills: Drills, notifier: FakeNotifier) -> tuple[str, ...]:
+def _told(drills: Drills, outbox: FakeOutbox) -> tuple[str, ...]:
     production = drills.production
-    return tell_of_drills(production.ledger, notifier, MODEL, drills.section, production.clock.now())
+    return tell_of_drills(production.ledger, outbox, MODEL, drills.section, production.clock.now(), "operations desk")
 
 
 def test_a_drill_that_is_due_is_told_once_a_day_on_record_and_to_people() -> None:
-    drills, notifier = Drills(), FakeNotifier()
-    assert _told(drills, notifier) == ()
+    drills, outbox = Drills(), FakeOutbox()
+    assert _told(drills, outbox) == ()
     drills.production.clock.time += timedelta(days=31)
-    assert len(_told(drills, notifier)) == 1
-    assert _told(drills, notifier) == ()
+    assert len(_told(drills, outbox)) == 1
+    assert _told(drills, outbox) == ()
     drills.production.clock.time += timedelta(days=1)
-    assert len(_told(drills, notifier)) == 1
+    assert len(_told(drills, outbox)) == 1
     assert [row.payload["next"] for row in drills.rows(Event.ALERT)] == ["lockgate drill toy"] * 2
-    assert "for 31 days none has passed" in notifier.sent[0][1]
+    assert "for 31 days none has passed" in outbox.messages[0].body
 
 
 def test_a_passed_drill_ends_the_alerts_and_a_failed_one_raises_one_at_once() -> None:
-    drills, notifier = Drills(), FakeNotifier()
+    drills, outbox = Drills(), FakeOutbox()
     drills.production.clock.time += timedelta(days=31)
     drills.drill()
-    assert _told(drills, notifier) == ()
+    assert _told(drills, outbox) == ()
     drills.prober.lost = 1
     drills.drill()
-    assert "failed: 1 request was lost" in _told(drills, notifier)[0]
+    assert "failed: 1 request was lost" in _told(drills, outbox)[0]
 
 
 def test_who_switches_blue_green_and_never_drilled_is_not_reminded() -> None:
-    drills, notifier = Drills(section=RolloutSection()), FakeNotifier()
+    drills, outbox = Drills(section=RolloutSection()), FakeOutbox()
     drills.production.clock.time += timedelta(days=400)
-    assert _told(drills, notifier) == ()
+    assert _told(drills, outbox) == ()
     drills.production.rate = 0
     drills.drill()  # a schedule that met no traffic
-    assert _told(drills, notifier) == ()
+    assert _told(drills, outbox) == ()
     drills.production.rate = 50
     drills.drill()
     drills.production.clock.time += timedelta(days=31)
-    assert len(_told(drills, notifier)) == 1
+    assert len(_told(drills, outbox)) == 1
 
 
 def test_a_model_without_a_champion_needs_no_drill() -> None:
-    drills, notifier = Drills(section=replace(SECTION, drill=DrillSection(every_days=1))), FakeNotifier()
+    drills, outbox = Drills(section=replace(SECTION, drill=DrillSection(every_days=1))), FakeOutbox()
     drills.production.ledger = FakeLedger(clock=drills.production.clock)
     drills.production.clock.time += timedelta(days=3)
-    assert _told(drills, notifier) == ()
+    assert _told(drills, outbox) == ()
 
 
 def test_an_audit_finds_a_faulty_copy_that_somebody_switched_to() -> None:
