@@ -21,6 +21,7 @@ from lockgate.adapters.durable_files import write_whole
 from lockgate.core.delivery import Delivery
 from lockgate.core.ids import Digest, Json, ReleaseId, digest_bytes
 from lockgate.core.maturity import Assessment
+from lockgate.core.monitoring.feedback import FeedbackSummary
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.verdict import GateReport
 
@@ -48,6 +49,7 @@ class DossierFacts:
         recorded: Row of the ledger that holds each gate's verdict: sequence and the row's hash, by gate.
         assessed: The ML Test Score of this release, last, and of those before; empty when it was not computed.
         delivered: The delivery figures of this model; None when they were not computed.
+        feedback: What people said of the champion; a text: why that could not be read; None: there is no champion.
         unknown: What is not known, beyond what the page itself can tell; one sentence each.
         overridden: Gates that failed and that two people let pass, by name: a sentence that nobody may overlook.
     """
@@ -67,6 +69,7 @@ class DossierFacts:
     recorded: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     assessed: tuple[Assessment, ...] = ()
     delivered: Delivery | None = None
+    feedback: FeedbackSummary | str | None = None
     unknown: tuple[str, ...] = ()
     overridden: Mapping[str, str] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ from lockgate.adapters.dossier_sections.delivery import delivery
 from lockgate.adapters.dossier_sections.drift import drift
 from lockgate.adapters.dossier_sections.errors import errors
 from lockgate.adapters.dossier_sections.fairness import fairness
+from lockgate.adapters.dossier_sections.feedback import feedback
 from lockgate.adapters.dossier_sections.folds import folds
 from lockgate.adapters.dossier_sections.load import load
 from lockgate.adapters.dossier_sections.maturity import maturity
@@ -44,6 +45,7 @@ def sections_of(facts: DossierFacts) -> tuple[Section, ...]:
         reproducing(measured.get("reproducibility")),
         load(measured.get("stress")),
         replay(measured.get("staging")),
+        *feedback(facts.feedback),
     )
 
 

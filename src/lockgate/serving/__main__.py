@@ -28,6 +28,10 @@ def parse(argv: Sequence[str]) -> ServerOptions:
     needed.add_argument("--public-key", required=True, type=Path, help="PEM file that bundles are verified with")
     needed.add_argument("--state", required=True, type=Path, help="holds routing and prediction log; this server's own")
     needed.add_argument("--admin-token-file", required=True, type=Path, help="holds the token of the admin port")
+    tokens = parser.add_argument_group("tokens")
+    tokens.add_argument(
+        "--feedback-token-file", type=Path, help="holds a token for /feedback alone; default: the admin's will do"
+    )
     _add_listening(parser.add_argument_group("listening"))
     _add_limits(parser.add_argument_group("limits, of each worker"))
     _add_processes(parser.add_argument_group("processes"))

@@ -24,6 +24,7 @@ from lockgate.serving.refusals import Reason, RequestRefused
 from lockgate.serving.routing.constant import constant_answer, constant_arm
 from lockgate.serving.routing.router import Arm, Choice, Route, Router
 from lockgate.serving.routing.shadow import ShadowResult, ShadowRunner
+from lockgate.serving.virtual_time import clock
 from lockgate.serving.watch.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Answering:
         self._hands = Hands(threads, "batch")
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}{os.urandom(5).hex()}-"
         self._id_count = 0
+        self._now = clock()
 
     async def predict(  # noqa: PLR0913 - what a request is; an object of it would cost more than the call
         self,
@@ -170,7 +172,7 @@ class Answering:
             self._metrics.answered(name, arm.name, rows, answer.flags, seconds, answer.outputs)
         self._log.append(
             Record(
-                time.time(),
+                self._now(),
                 prediction_id,
                 name,
                 model.digest,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lockgate.serving.log.logged_line import FAILED, SHADOW, SHADOW_FAILED
 from lockgate.serving.log.record import Record
 from lockgate.serving.model.column_values import Columns, rows_of
+from lockgate.serving.virtual_time import now_s
 
 if TYPE_CHECKING:
     from lockgate.serving.answering import Asked
@@ -30,7 +31,7 @@ def failed_record(asked: Asked, prediction_id: str, *, inputs: Columns | None) -
     """
     choice, model = asked.choice, asked.choice.arm.model
     return Record(
-        time.time(),
+        now_s(),
         prediction_id,
         model.contract.model,
         model.digest,
@@ -54,7 +55,7 @@ def shadow_record(result: ShadowResult) -> Record:
     """Return the record of a copy that a shadow answered, or had no answer to."""
     answer, model = result.answer, result.shadow.model
     return Record(
-        time.time(),
+        now_s(),
         result.prediction_id,
         result.model,
         model.digest,

@@ -40,6 +40,7 @@ class ServerOptions:
         public_key: What bundles are verified with, PEM.
         state: Holds the routing and the prediction log; one server's own.
         admin_token_file: Holds the token that the admin port asks for.
+        feedback_token_file: Holds a token that /feedback takes beside the admin's; None: the admin's alone will do.
         host: The address both ports listen on; only this machine reaches the default.
         port: The data port; 0 takes a free one, said in the ready line.
         admin_port: The admin port; 0 likewise.
@@ -69,6 +70,7 @@ class ServerOptions:
     public_key: Path
     state: Path
     admin_token_file: Path
+    feedback_token_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     admin_port: int = 9080

@@ -6,6 +6,7 @@ from typing import Final
 
 from lockgate.errors import BadInput
 from lockgate.serving.answering import Answering, Prediction
+from lockgate.serving.log.feedback import FeedbackLog, feedback_folder
 from lockgate.serving.log.labels import LabelLog
 from lockgate.serving.log.prediction_log import PredictionLog
 from lockgate.serving.model.columns import Columns
@@ -35,6 +36,7 @@ class Service:
         metrics: Counts.
         log: Keeps.
         labels: Keeps what turned out to be true.
+        feedback: Keeps what people say.
         health: Says whether requests should be sent here.
     """
 
@@ -49,6 +51,8 @@ class Service:
             raise BadInput(f"bundle store {options.bundles} is not a folder; give the folder that holds the bundles")
         public_key = load_public_key(options.public_key)
         self._token = read_token(options.admin_token_file)
+        given = options.feedback_token_file
+        self._feedback_token = None if given is None else read_token(given, "feedback")
         # a worker's parent owns the state folder and keeps the routing
         self._file = None if options.worker else RoutingFile(options.state, options.environment)
         self.router: Final = Router()
@@ -68,6 +72,7 @@ class Service:
             segment_bytes=options.log_segment_bytes,
         )
         self.labels: Final = LabelLog(options.state / "labels", worker=options.worker)
+        self.feedback: Final = FeedbackLog(feedback_folder(options.state), worker=options.worker)
         self.answering: Final = Answering(self.router, self.metrics, self.log, options)
         self.predict: Final = self.answering.predict
         self.shadows: Final = self.answering.shadows
@@ -87,6 +92,14 @@ class Service:
             RequestRefused: The token is absent or wrong.
         """
         check_bearer(self._token, header, what)
+
+    def authorize_feedback(self, header: str | None) -> None:
+        """Refuse feedback without the token of feedback, or the admin's.
+
+        Raises:
+            RequestRefused: The token is absent or wrong.
+        """
+        check_bearer(self._token, header, "feedback", narrower=self._feedback_token)
 
     def choose(
         self, model: str | None, version: str | None, columns: Columns, entity: str | None, tag: str | None = None
@@ -115,6 +128,7 @@ class Service:
         self.answering.close()
         self.log.close()
         self.labels.close()
+        self.feedback.close()
         self._fence.close()
         if self._file is not None:
             self._file.close()

@@ -111,6 +111,8 @@ def _check(options: ServerOptions) -> bytes:
     if not options.bundles.is_dir():
         raise BadInput(f"bundle store {options.bundles} is not a folder; give the folder that holds the bundles")
     load_public_key(options.public_key)
+    if options.feedback_token_file is not None:
+        read_token(options.feedback_token_file, "feedback")
     return read_token(options.admin_token_file)
 
 

@@ -112,7 +112,7 @@ class LabelJoin:
             lines: Labels, oldest first.
             files: Parquet files of predictions to look in.
         """
-        index = [_Range(file) for file in files]
+        index = [IdRange(file) for file in files]
         lines = iter(lines)
         while batch := list(islice(lines, BATCH_LABELS)):
             read = [(line, self._read(line)) for line in batch]
@@ -192,7 +192,7 @@ class LabelJoin:
             writer.close()
 
 
-class _Range:
+class IdRange:
     """A file of predictions, and which ids each part of it may hold."""
 
     def __init__(self, path: Path) -> None:
@@ -222,7 +222,7 @@ class _Range:
                     yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
-def find(index: Iterable[_Range], ids: set[str]) -> dict[Key, Found]:
+def find(index: Iterable[IdRange], ids: set[str]) -> dict[Key, Found]:
     """Return the predictions of some ids, by id and row."""
     found: dict[Key, Found] = {}
     ordered, wanted = sorted(ids), pa.array(ids, pa.string())
@@ -238,7 +238,7 @@ def _newest_of(folder: Path, ids: set[str]) -> dict[Key, tuple[str, int]]:
     ordered, wanted = sorted(ids), pa.array(ids, pa.string())
     for path in sorted(folder.glob("*.parquet")):
         columns = ["prediction_id", "row", "label", "revision"]
-        for prediction_id, row, label, revision in _Range(path).rows(ordered, wanted, columns):
+        for prediction_id, row, label, revision in IdRange(path).rows(ordered, wanted, columns):
             key = prediction_id, row
             if key not in newest or revision > newest[key][1]:
                 newest[key] = label, revision

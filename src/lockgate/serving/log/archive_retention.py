@@ -15,11 +15,13 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs publish
 from lockgate.serving.disk import temporary
 from lockgate.serving.log.archive_journal import parquet_files
 from lockgate.serving.log.archive_tables import metadata_of
+from lockgate.serving.log.segments import segments, taken
 
 MERGED_FILES: Final = 16  # this many small files become one
 SMALL_BYTES: Final = 32 << 20
 MERGED_BYTES: Final = 512 << 20
 GROUP_ROWS: Final = 50_000  # of one row group; about 30 MB
+FEEDBACK_BYTES: Final = 64 << 20  # ours: some 300,000 words with a short comment; read whole by whoever shows them
 
 
 class Merge(msgspec.Struct, frozen=True):
@@ -114,6 +116,34 @@ def outlived(archive: Path, *, oldest: date | None, max_bytes: int | None) -> Ol
             left -= sizes[path]
     rows = sum(metadata.num_rows for metadata in map(metadata_of, gone) if metadata is not None)
     return Old(gone, rows, sum(sizes[path] for path in gone))
+
+
+def remove_feedback(folder: Path, *, oldest: date | None, max_bytes: int | None) -> int:
+    """Remove segments of feedback that are too old, and the oldest of the rest while all together are too large.
+
+    One that is being written stays.
+
+    Args:
+        folder: Holds the segments.
+        oldest: The first date that is kept; None: any.
+        max_bytes: The size that is kept, never more than `FEEDBACK_BYTES`; None: any.
+
+    Returns:
+        How many are gone.
+    """
+    there = segments(folder)
+    sizes = [path.stat().st_size for path in there]
+    left, gone = sum(sizes), 0
+    for path, size in zip(there, sizes, strict=True):
+        old = oldest is not None and path.name[:8] < f"{oldest:%Y%m%d}"
+        if not old and (max_bytes is None or left <= min(max_bytes, FEEDBACK_BYTES)):
+            continue
+        with taken(path) as got:
+            if got:
+                path.unlink()
+                left -= size
+                gone += 1
+    return gone
 
 
 def size_of(archive: Path) -> int:

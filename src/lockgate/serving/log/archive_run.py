@@ -17,12 +17,14 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from lockgate.serving import virtual_time
 from lockgate.serving.disk import temporary
 from lockgate.serving.log.archive_journal import Journal
 from lockgate.serving.log.archive_labels import WAITING, LabelJoin, prediction_files
-from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, size_of
+from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, remove_feedback, size_of
 from lockgate.serving.log.archive_status import ArchiveStatus, Kept, LabelCounts, archive_folder, read_status
 from lockgate.serving.log.archive_tables import convert
+from lockgate.serving.log.feedback import feedback_folder
 from lockgate.serving.log.segments import BINARY_SUFFIX, SUFFIX, binary_file, lines, segments, taken
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class Archive:
         self._folder = archive_folder(state)
         self._folder.mkdir(mode=0o750, exist_ok=True)
         self._journal = Journal(state, self._folder)
-        self._now = datetime.now(UTC)
+        self._now = virtual_time.now()
         self.failed = 0
         self.status = ArchiveStatus()
 
@@ -82,8 +84,8 @@ class Archive:
 
     def _remove_nameless(self) -> None:
         """Remove segments whose writer was killed before it had named them, empty ones, and what lies beside none."""
-        for left in self._state.glob(f"predictions/*/.*{SUFFIX}"), self._state.glob(f"labels/.*{SUFFIX}"):
-            for path in left:
+        for place in ("predictions/*", "labels", "feedback"):
+            for path in self._state.glob(f"{place}/.*{SUFFIX}"):
                 with taken(path) as got:
                     if got:
                         path.unlink(missing_ok=True)  # its writer, which found it held, may have been faster
@@ -165,11 +167,11 @@ class Archive:
 
     def _remove_old(self) -> None:
         kept = self._kept
-        old = outlived(
-            self._folder,
-            oldest=(self._now - timedelta(days=kept.days)).date() if kept.days else None,
-            max_bytes=kept.max_bytes or None,
-        )
+        oldest = (self._now - timedelta(days=kept.days)).date() if kept.days else None
+        said = remove_feedback(feedback_folder(self._state), oldest=oldest, max_bytes=kept.max_bytes or None)
+        if said:
+            logger.warning("deleted the oldest %d files of feedback: kept are %d days", said, kept.days)
+        old = outlived(self._folder, oldest=oldest, max_bytes=kept.max_bytes or None)
         if old.files:
             self._remove(old)
             logger.warning(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -42,12 +43,12 @@ class KeyedHash:
         return keyed.hexdigest()
 
     def _key(self) -> bytes:
-        """Return the key; of several processes that make it at once, one wins and all use that one."""
+        """Return the key; of several that make it at once, one wins and all use that one."""
         try:
             return bytes.fromhex(self._file.read_text("ascii"))
         except FileNotFoundError:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+            new = self._file.with_name(f".{self._file.name}.{os.getpid()}-{threading.get_ident()}")
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(os.urandom(_KEY_BYTES).hex().encode())
                 file.flush()

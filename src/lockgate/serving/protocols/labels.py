@@ -8,7 +8,8 @@ from typing import Annotated, Final
 import msgspec
 
 from lockgate.serving.http.handling import Request, Response, Route, json_response
-from lockgate.serving.log.labels import FIRST_YEAR, LABELS_AT_MOST, LAST_YEAR, Label
+from lockgate.serving.log.labels import LABELS_AT_MOST, Label
+from lockgate.serving.log.synced_log import year_problem
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
@@ -55,8 +56,9 @@ def parse(body: bytes, media_type: str) -> Sequence[Label]:
             Reason.TOO_MANY_ROWS, f"the request holds {len(told)} labels, at most {LABELS_AT_MOST}; send them in parts"
         )
     for index, each in enumerate(told):
-        if each.time is not None and not FIRST_YEAR <= each.time.year <= LAST_YEAR:
-            raise _malformed(f"labels[{index}].time: year {each.time.year}; allowed are {FIRST_YEAR} to {LAST_YEAR}")
+        problem = year_problem(each.time)
+        if problem is not None:
+            raise _malformed(f"labels[{index}].time: {problem}")
     return told
 
 

@@ -11,6 +11,7 @@ from lockgate.serving.protocols.asking import SOMETIMES_WRITTEN, WRITTEN
 from lockgate.serving.protocols.openapi_schemas import SCHEMAS, TEXT, Schema
 
 _TOKEN: Final = "adminToken"  # noqa: S105 - the scheme's name
+_TOKENS: Final = "The admin token; for /feedback, its own token as well."
 _AUTHORIZATION: Final = "authorization"
 _CALLERS: Final = {
     "x-request-id": "The caller's own id, where it gave one that can be kept.",
@@ -42,7 +43,7 @@ def document(routes: Sequence[Route]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": {name: schema for name, schema in SCHEMAS.items() if name in named or name == "Error"},
-            "securitySchemes": {_TOKEN: {"type": "http", "scheme": "bearer", "description": "The admin token."}},
+            "securitySchemes": {_TOKEN: {"type": "http", "scheme": "bearer", "description": _TOKENS}},
         },
     }
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from lockgate.serving.log.labels import (
-    FIRST_YEAR,
-    ID_LENGTH,
-    LABEL_LENGTH,
-    LABELS_AT_MOST,
-    LARGEST_ROW,
-    LARGEST_WHOLE,
-    LAST_YEAR,
-)
+from lockgate.serving.log.feedback import COMMENT_LENGTH, FEEDBACK_AT_MOST, VERDICTS, WHO_LENGTH
+from lockgate.serving.log.labels import LABEL_LENGTH, LABELS_AT_MOST, LARGEST_WHOLE
+from lockgate.serving.log.synced_log import FIRST_YEAR, ID_LENGTH, LARGEST_ROW, LAST_YEAR
 from lockgate.serving.model.column_values import FLAGS
 from lockgate.serving.protocols.v2_tensors import DATATYPES
 
@@ -96,6 +90,26 @@ _LABEL: Final = {
     ),
     "additionalProperties": False,
 }
+_FEEDBACK: Final = {
+    **_object(
+        ("prediction_id", "verdict"),
+        prediction_id={**TEXT, "minLength": 1, "maxLength": ID_LENGTH},
+        row={**_SIZE, "maximum": LARGEST_ROW},
+        verdict={"enum": list(VERDICTS)},
+        comment={"type": ["string", "null"], "maxLength": COMMENT_LENGTH, "description": "No personal data, please."},
+        who={
+            "type": ["string", "null"],
+            "maxLength": WHO_LENGTH,
+            "description": "Tells people apart, so that the newest word of each counts; kept as a hash alone.",
+        },
+        time={
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": f"When it was said, of the years {FIRST_YEAR} to {LAST_YEAR}; without it: now.",
+        },
+    ),
+    "additionalProperties": False,
+}
 _SPLIT: Final = _object(("columns", "data"), columns={**_NAMES, "uniqueItems": True}, data=_array(_COLUMN), index={})
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
@@ -171,4 +185,9 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Labels": _object(("labels",), labels=_array(_LABEL, minItems=1, maxItems=LABELS_AT_MOST)),
     "LabelsAccepted": _object(("accepted",), accepted=_SIZE),
+    "Feedback": {
+        **_object(("feedback",), feedback=_array(_FEEDBACK, minItems=1, maxItems=FEEDBACK_AT_MOST)),
+        "additionalProperties": False,
+    },
+    "FeedbackAccepted": _object(("accepted",), accepted=_SIZE),
 }

@@ -78,6 +78,9 @@ def _watch_parts(service: Service) -> None:
     labels = service.labels
     watch("lockgate_labels_accepted_total", "Labels that the disk holds.", lambda: labels.accepted)
     watch("lockgate_labels_errors_total", "Failed writes of labels.", lambda: labels.errors)
+    said = service.feedback
+    watch("lockgate_feedback_accepted_total", "Feedback that the disk holds.", lambda: said.by_verdict, ("verdict",))
+    watch("lockgate_feedback_errors_total", "Failed writes of feedback.", lambda: said.errors)
     shadow = ("model", "arm")
     watch("lockgate_shadow_queued_rows", "Rows waiting for shadow arms.", lambda: shadows.queued_rows)
     watch("lockgate_shadow_dropped_total", "Copies that found their queue full.", lambda: shadows.dropped, shadow)
