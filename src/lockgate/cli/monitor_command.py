@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,11 +11,14 @@ from lockgate.cli.options import Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.config import load_settings
 from lockgate.core.ids import to_json
-from lockgate.core.monitoring.findings import Finding, State
-from lockgate.core.monitoring.judging import MonitorReport
 from lockgate.errors import BadInput
 
-_STYLES = {State.HARM: "bold red", State.BROKEN: "yellow", State.NO_DATA: "yellow", State.NOISE: "", State.OK: "green"}
+if TYPE_CHECKING:
+    from lockgate.core.monitoring.findings import Finding
+    from lockgate.core.monitoring.judging import MonitorReport
+
+_CLEAR = "ok"
+_STYLES = {"harm": "bold red", "broken": "yellow", "no_data": "yellow", "noise": "", _CLEAR: "green"}
 
 Since = Annotated[
     str | None,
@@ -50,8 +53,8 @@ def monitor(
 
 def show(surface: Surface, report: MonitorReport, *, everything: bool = False) -> None:
     """Show a report: the worst first, and with `everything` also what is clear."""
-    surface.text(report.sentence, _STYLES[report.state])
-    told = [each for each in report.findings if everything or each.state is not State.OK]
+    surface.text(report.sentence, _STYLES[report.state.value])
+    told = [each for each in report.findings if everything or each.state.value != _CLEAR]
     columns = ("state", "what", "observed", "held to", "rank", "says", "next")
     surface.table(f"findings of {report.model}", columns, [_line(each) for each in told])
     content = to_json(report)
