@@ -83,6 +83,7 @@ def test_the_worker_and_the_watcher_follow_prefect(settings: Settings) -> None:
         "staging": (),
         "worker": ("prefect",),
         "watcher": ("prefect",),
+        "board": (),
     }
 
 
