@@ -20,6 +20,7 @@ from lockgate.ports import BundleStore, Clock, DatasetStore, DataValidator, Noti
 if TYPE_CHECKING:
     from lockgate.adapters.approvers import Approvers
     from lockgate.adapters.code_identity import CodeIdentity
+    from lockgate.adapters.outbox import FileOutbox
     from lockgate.adapters.prefect_api import PrefectApi
     from lockgate.adapters.sandbox import Limits
     from lockgate.adapters.server_target import ServerTarget
@@ -36,6 +37,14 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+def _clock(settings: Settings) -> Clock:
+    if settings.clock_file is None:
+        return SystemClock()
+    from lockgate.adapters.virtual_clock import FileClock
+
+    return FileClock(settings.clock_file)
+
+
 class Services:
     """Every port of one installation, each built on first use.
 
@@ -45,7 +54,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.clock: Clock = SystemClock()
+        self.clock: Clock = _clock(settings)
         self._specs: dict[tuple[str, int], ReleaseSpec] = {}
 
     @cached_property
@@ -105,6 +114,13 @@ class Services:
         from lockgate.adapters.notifier import AppriseNotifier
 
         return AppriseNotifier(self.settings.notify)
+
+    @cached_property
+    def outbox(self) -> FileOutbox:
+        """Messages on their way to whoever must be told."""
+        from lockgate.adapters.outbox import FileOutbox
+
+        return FileOutbox(self.settings.home / "outbox", self.settings.notify, self.clock)
 
     @cached_property
     def runs(self) -> PrefectApi:

@@ -25,6 +25,7 @@ PORTS = {
     "production_admin": 9080,
     "staging": 8081,
     "staging_admin": 9081,
+    "board": 8070,
 }
 ENVIRONMENTS = ("staging", "production")
 
@@ -40,6 +41,7 @@ class Settings:
         ports: Port by process name, see `PORTS`.
         notify: Apprise addresses; they may hold secrets, so they are never printed.
         ledger_url: SQLAlchemy URL of the ledger.
+        clock_file: Says what time it is, in a replay's home; None: the machine does.
     """
 
     project: Path
@@ -48,6 +50,7 @@ class Settings:
     ports: Mapping[str, int]
     notify: tuple[str, ...]
     ledger_url: str
+    clock_file: Path | None = None
 
     @property
     def prefect_api(self) -> str:
@@ -89,6 +92,11 @@ class Settings:
     def admin_token_file(self) -> Path:
         """The token that the servers' admin API asks for."""
         return self.home / "tokens" / "admin.token"
+
+    @property
+    def feedback_token_file(self) -> Path:
+        """The narrower token that applications send people's feedback with."""
+        return self.home / "tokens" / "feedback.token"
 
     @property
     def bundles(self) -> Path:
@@ -157,6 +165,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, environment: str 
         ports=_ports(env, given.get("ports")),
         notify=_notify(env, given.get("notify")),
         ledger_url=str(env.get("LOCKGATE_LEDGER_URL") or given.get("ledger_url") or f"sqlite:///{home}/ledger.db"),
+        clock_file=_clock_file(env, home),
     )
 
 
@@ -181,6 +190,49 @@ def approver_token(environ: Mapping[str, str] | None = None) -> str | None:
     if not token:
         raise ConfigError(f"{path} is empty; it must hold the token that `lockgate approver add` printed")
     return token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerPort:
+    """Where messages that ask for a release are taken.
+
+    Attributes:
+        port: The port.
+        token_file: Holds the token that senders show.
+    """
+
+    port: int
+    token_file: Path
+
+
+def trigger_port(settings: Settings, environ: Mapping[str, str] | None = None) -> TriggerPort | None:
+    """Return where messages are taken; None unless LOCKGATE_TRIGGER_PORT is set.
+
+    Raises:
+        ConfigError: It is no port, or another process has it.
+    """
+    env = os.environ if environ is None else environ
+    text = env.get("LOCKGATE_TRIGGER_PORT", "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ConfigError(f"LOCKGATE_TRIGGER_PORT is {text!r}; a port is a number from 1 to 65535")
+    taken = [process for process, port in settings.ports.items() if port == int(text)]
+    if taken:
+        raise ConfigError(f"LOCKGATE_TRIGGER_PORT is {text}, which {taken[0]} has; choose another")
+    named = env.get("LOCKGATE_TRIGGER_TOKEN_FILE")
+    token_file = Path(named).expanduser() if named else settings.home / "tokens" / "trigger.token"
+    return TriggerPort(port=int(text), token_file=token_file)
+
+
+def _clock_file(env: Mapping[str, str], home: Path) -> Path | None:
+    named = env.get("LOCKGATE_CLOCK_FILE")
+    if not named:
+        return None
+    path = Path(named).resolve()
+    if path.parent != home or not (home / "replay.json").is_file():
+        raise ConfigError(f"LOCKGATE_CLOCK_FILE names {path}; only a replay says what time it is in {home}. Unset it")
+    return path
 
 
 def _find_project(start: Path) -> Path:

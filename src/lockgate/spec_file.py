@@ -20,6 +20,7 @@ import yaml
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import is_model_name
+from lockgate.core.learning.spec_rules import retraining_problems, with_automation
 from lockgate.core.spec import ApprovalMode, DirectionalSection, InvariantSection, ReleaseSpec, Risk, SplitMethod
 from lockgate.errors import ConfigError
 
@@ -66,7 +67,9 @@ def parse_spec(given: object, *, where: str = "spec") -> ReleaseSpec:
     gates = body.pop("gates", None) or {}
     spec: ReleaseSpec = _validated(ReleaseSpec, body | {"gates": {}}, where)
     spec = _with_gates(spec, gates, where)
-    for problem in _refuse(spec):
+    asks = (body.get("approval") or {}).get("mode") == ApprovalMode.HUMAN
+    problems = [*retraining_problems(spec, asks_for_people=asks), *_refuse(spec := with_automation(spec))]
+    for problem in problems:
         raise ConfigError(f"{where}: {problem}")
     return spec
 
@@ -173,8 +176,6 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
         yield "split.group: name the column that keeps rows together, or use method: time"
     if spec.data.duplicates not in ("refuse", "keep_last"):
         yield f"data.duplicates: {spec.data.duplicates!r}; allowed: refuse, keep_last"
-    if spec.retraining.schedule is not None and len(spec.retraining.schedule.split()) != 5:
-        yield f"retraining.schedule: {spec.retraining.schedule!r} is not a cron of five fields, e.g. '0 6 1 * *'"
 
 
 def _refuse_columns(spec: ReleaseSpec) -> Iterator[str]:

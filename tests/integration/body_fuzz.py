@@ -67,6 +67,11 @@ def bodies() -> Iterator[Sent]:
         {},
         b'{"labels": [{"prediction_id": "x", "label": "yes", "row": 1, "time": "2026-01-01T00:00:00Z"}]}',
     )
+    yield (
+        "/feedback",
+        {},
+        b'{"feedback": [{"prediction_id": "x", "verdict": "wrong", "row": 1, "comment": "late", "who": "a"}]}',
+    )
 
 
 def binary(rows: list[dict[str, Any]], kinds: dict[str, str]) -> Sent:

@@ -16,6 +16,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from lockgate.adapters.feedback_log import read_feedback
 from lockgate.adapters.logged_requests import recent_requests
 from lockgate.core.ids import ModelName
 from lockgate.serving.log.archive_status import Kept, read_status
@@ -175,6 +176,32 @@ def test_labels_are_refused_while_the_disk_does_not_take_them_and_predictions_ar
         assert server.ask().status_code == 200
         (world.state / "labels").unlink()
         assert tell(server, {"prediction_id": "p-1", "label": 1}).status_code == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_feedback_that_was_accepted_survives_a_kill_and_meets_its_prediction(world: World, workers: str) -> None:
+    digest, token = world.bundle(), world.root / "feedback.token"
+    token.write_text("narrow\n")
+    with serving(world, "--feedback-token-file", str(token), "--workers", workers) as server:
+        server.route(1, digest)
+        prediction = server.ask().headers["x-lockgate-prediction-id"]
+        said = {"feedback": [{"prediction_id": prediction, "verdict": "wrong", "comment": "too late", "who": "ann"}]}
+        headers = {"Authorization": "Bearer narrow"}
+        assert server.client.post("/feedback", json=said).status_code == 401
+        label = {"labels": [{"prediction_id": prediction, "label": "yes"}]}
+        assert server.client.post("/labels", json=label, headers=headers).status_code == 401
+        wait_for(lambda: logged_ids(world.state) == [prediction])
+        told = server.client.post("/feedback", json=said, headers=headers)
+        assert (told.status_code, told.json()) == (200, {"accepted": 1})
+        counted = 'lockgate_feedback_accepted_total{verdict="wrong"} 1'
+        wait_for(lambda: counted in server.client.get("/metrics").text)
+        assert "too late" not in server.client.get("/metrics").text
+        server.stop(signal.SIGKILL)
+        assert not [line for line in server.lines if "too late" in json.dumps(line)]
+    found = read_feedback(world.state, ModelName("toy"))
+    assert (found.verdicts["wrong"], found.share_fraction, found.comments[0].text) == (1, 1.0, "too late")
+    assert run_archive(world.state) == 0
+    assert read_feedback(world.state, ModelName("toy")) == found
 
 
 def test_a_log_that_cannot_be_written_costs_no_answer_and_comes_back(world: World) -> None:

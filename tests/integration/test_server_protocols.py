@@ -118,9 +118,15 @@ def test_every_answer_is_what_the_api_document_says(server: Server, page: dict[s
             conforms(page, server.client.post(url, json={"inputs": tensors()}, headers=headers), path)
         conforms(page, server.client.post(url, content=b"{", headers=BEARER), path)
         conforms(page, server.client.post(url, content=b"{", headers={"content-type": "text/html", **BEARER}), path)
-    label = {"prediction_id": infer(server, {"inputs": tensors()}).headers["x-lockgate-prediction-id"], "label": "yes"}
-    for body, headers in (({"labels": [label]}, BEARER), ({"labels": [label]}, {}), ({"labels": 1}, BEARER)):
-        conforms(page, server.client.post("/labels", json=body, headers=headers), "/labels")
+
+
+def test_every_answer_to_what_is_told_is_what_the_api_document_says(server: Server, page: dict[str, Any]) -> None:
+    prediction_id = infer(server, {"inputs": tensors()}).headers["x-lockgate-prediction-id"]
+    label, word = {"label": "yes"}, {"verdict": "right", "comment": None}
+    for what, told in (("labels", label), ("feedback", word)):
+        good = {what: [{"prediction_id": prediction_id, **told}]}
+        for body, headers in ((good, BEARER), (good, {}), ({what: 1}, BEARER)):
+            conforms(page, server.client.post(f"/{what}", json=body, headers=headers), f"/{what}")
 
 
 def test_the_document_names_the_token_where_one_is_needed(page: dict[str, Any]) -> None:
@@ -133,6 +139,7 @@ def test_the_document_names_the_token_where_one_is_needed(page: dict[str, Any]) 
     token = {"adminToken": []}
     assert needed == {
         INFER: [{}, token], f"{VERSION}/infer": [token], "/invocations": [{}, token], "/labels": [token],
+        "/feedback": [token],
     }  # fmt: skip
     assert "post" not in page["paths"]["/v2"]
 

@@ -29,6 +29,8 @@ def test_a_taken_port_ends_the_start_with_code_2_and_a_clear_line(tmp_path: Path
     [
         ("--admin-token-file", "empty", "is empty"),
         ("--admin-token-file", "none", "No such file"),
+        ("--feedback-token-file", "empty", "feedback token file"),
+        ("--feedback-token-file", "none", "No such file"),
         ("--public-key", "empty", "public key"),
         ("--bundles", "none", "is not a folder"),
     ],

@@ -41,6 +41,7 @@ def bring_up(
     """
     settings.bundles.mkdir(parents=True, exist_ok=True)  # servers refuse to start without their store
     make_token(settings.admin_token_file)
+    make_token(settings.feedback_token_file)
     ensure_keys(settings)
     deploying: Future[tuple[str, ...] | None] = Future()
     started = threading.Event()

@@ -4,6 +4,7 @@
        └──────> watcher       sees landed files, emits the event that starts a release
     mlflow
     production, staging       two servers of one program
+    board                     the page that shows all of it
 
 Putting it up, taking it down and looking at it is `stack_control`.
 """
@@ -57,6 +58,16 @@ def _settings_environment(settings: Settings) -> dict[str, str]:
         "LOCKGATE_HOME": str(settings.home),
         "LOCKGATE_HOST": settings.host,
         **ports,
+        **({} if settings.clock_file is None else _replayed(settings, settings.clock_file)),
+    }
+
+
+def _replayed(settings: Settings, clock_file: Path) -> dict[str, str]:
+    """Return what keeps a replay to itself: its own time and record, and nobody who is told of it."""
+    return {
+        "LOCKGATE_CLOCK_FILE": str(clock_file),
+        "LOCKGATE_LEDGER_URL": settings.ledger_url,
+        **dict.fromkeys(("LOCKGATE_NOTIFY", "LOCKGATE_NOTIFY_FILE", "LOCKGATE_TRIGGER_PORT"), ""),
     }
 
 
@@ -65,8 +76,9 @@ def _variable(name: str) -> str:
 
 
 def _import_roots(settings: Settings) -> tuple[str, ...]:
-    """Return the checkout (flows, tasks, deployments), and where this program lies when it is not installed."""
-    here = Path(lockgate.__file__).resolve().parents[1]
+    """Return the project (flows, tasks, deployments), and where the program lies: there, or where this one does."""
+    own = settings.project / "src"
+    here = own if (own / "lockgate").is_dir() else Path(lockgate.__file__).resolve().parents[1]
     return (str(settings.project),) if here.name == "site-packages" else (str(settings.project), str(here))
 
 
@@ -96,6 +108,7 @@ def plan_stack(settings: Settings) -> Plan:
         _server(settings, "staging"),
         _worker(settings),
         _watcher(settings),
+        _board(settings),
     )
     return Plan(processes=processes, logs=str(settings.logs))
 
@@ -167,6 +180,7 @@ def _server(settings: Settings, environment: str) -> Process:
         "--public-key": settings.public_key,
         "--state": settings.serving(environment),
         "--admin-token-file": settings.admin_token_file,
+        "--feedback-token-file": settings.feedback_token_file,
         "--host": settings.host,
         "--port": port,
         "--admin-port": admin,
@@ -207,5 +221,19 @@ def _watcher(settings: Settings) -> Process:
         cwd=str(settings.project),
         health=Health(kind=HealthKind.ALIVE, alive_s=1.0),
         after=("prefect",),
+        grace_s=5.0,
+    )
+
+
+def _board(settings: Settings) -> Process:
+    return Process(
+        name="board",
+        argv=_python("-m", "lockgate.cli", "board"),
+        env=stack_environment(settings),
+        cwd=str(settings.project),
+        health=Health(kind=HealthKind.HTTP, url=f"{settings.url('board')}/health"),
+        ports=_ports(settings, "board"),
+        url=settings.url("board"),
+        ready_within_s=60.0,
         grace_s=5.0,
     )

@@ -202,7 +202,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def make_token(path: Path) -> None:
-    """Make the admin token the servers ask for, unless it is there: 256 random bits, readable by its owner alone."""
+    """Make a token the servers ask for, unless it is there: 256 random bits, readable by its owner alone."""
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -152,6 +152,11 @@ class TrafficGenerator:
         """How many labels are not due yet."""
         return len(self._labels)
 
+    @property
+    def untold(self) -> list[tuple[str, Json]]:
+        """Prediction ids and labels that were not due before the end."""
+        return [(answer, label) for _, _, answer, label in sorted(self._labels, key=lambda each: each[:2])]
+
     async def run(
         self, due: Iterator[Due], stop: asyncio.Event, tell: Callable[[float, Counts], None], *, every_s: float = 5.0
     ) -> float:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lockgate.cli.options import Model, choose_model
 from lockgate.cli.surface import Surface
-from lockgate.config import Settings, load_settings
+from lockgate.config import load_settings
 from lockgate.core.ids import Json
-from lockgate.errors import BadInput
-
-if TYPE_CHECKING:
-    from lockgate.core.spec import ReleaseSpec
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file.")]
 BatchName = Annotated[str, typer.Argument(metavar="BATCH", help="Name of the batch, as the spec lists them.")]
@@ -47,6 +42,7 @@ def sample(surface: Surface, batch: BatchName, out: Out = None, model: Model = N
 
     Example: lockgate sample 2013-03 --model flight-delays --out march.parquet
     """
+    from lockgate.adapters.sample_batches import write_sample
     from lockgate.bootstrap import Services
 
     settings = load_settings()
@@ -61,31 +57,10 @@ def sample(surface: Surface, batch: BatchName, out: Out = None, model: Model = N
     surface.result(content)
 
 
-def write_sample(settings: Settings, spec: ReleaseSpec, batch: str, path: Path) -> None:
-    """Let the spec's own function write one batch.
-
-    Raises:
-        BadInput: The spec has no such function or no such batch.
-    """
-    from lockgate.adapters.isolated import load_function
-
-    if spec.data.sample is None:
-        raise BadInput(f"the spec of {spec.name} names no data.sample; land files of your own: lockgate land FILE")
-    if batch not in spec.data.sample_batches:
-        raise BadInput(f"{spec.name} has no batch {batch!r}; batches: {', '.join(spec.data.sample_batches)}")
-    see_project(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    load_function(spec.data.sample)(batch, path)
-
-
-def see_project(settings: Settings) -> None:
-    """Let the checkout's own modules be imported: the functions that a spec names."""
-    if str(settings.project) not in sys.path:
-        sys.path.insert(0, str(settings.project))
-
-
 def watch(surface: Surface) -> None:
     """Watch the landing folders and say so by event when data arrived; `lockgate up` runs this for you.
+
+    With LOCKGATE_TRIGGER_PORT set it also takes messages that ask for a release: POST /trigger/MODEL.
 
     Example: lockgate watch
     """
@@ -93,10 +68,15 @@ def watch(surface: Surface) -> None:
     import threading
 
     from lockgate.bootstrap import services
+    from lockgate.config import trigger_port
+    from lockgate.line.messages import messages
     from lockgate.line.watching import Watcher
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
     watched = services()
     surface.say(f"watching for {', '.join(watched.specs()) or 'nothing'}; end with Ctrl-C")
-    Watcher(watched).run(threading.Event())
+    with messages(watched, trigger_port(watched.settings)) as port:
+        if port is not None:
+            surface.say(f"taking messages at http://{watched.settings.host}:{port}/trigger/MODEL")
+        Watcher(watched).run(threading.Event())

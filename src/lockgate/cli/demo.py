@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.data_commands import write_sample
 from lockgate.cli.demo_fault import show_drill
 from lockgate.cli.following import Follower
 from lockgate.cli.live_answers import send_requests
@@ -163,6 +162,8 @@ class Story:
 
     def _land(self) -> list[str]:
         """Land the first batches, or the next one when the first are in; nothing while a release is under way."""
+        from lockgate.adapters.sample_batches import write_sample
+
         services, surface = self.services, self.surface
         state = services.ledger.state(self.model)
         if state.open is not None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lockgate.cli.options import Model, Name, choose_model, either
+from lockgate.cli.roles import require_role
 from lockgate.cli.surface import Surface
 from lockgate.config import load_settings
+from lockgate.core.approval_people import Role
 from lockgate.core.drills import DrillVerdict, Fault, results_of, seconds_of
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.ledger import Event, LedgerRow
@@ -56,6 +58,7 @@ def drill(  # noqa: PLR0913 - each is an option
     chosen = choose_model(services, either(name, model))
     if history:
         return show_history(surface, services, chosen)
+    require_role(services, Role.OPERATOR, what=f"drill {chosen}", model=chosen)
     _require_champion(services, chosen)
     parameters: dict[str, Json] = {"model": chosen, "fault": fault.value, "production": production}
     run = services.runs.start_run(DEPLOYMENT, parameters)

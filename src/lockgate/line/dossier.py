@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from lockgate.core.approval_overrides import standing
@@ -14,11 +14,16 @@ from lockgate.core.gates.overrides import overrides
 from lockgate.core.gates.registry import GATES, names
 from lockgate.core.ids import Digest, Json
 from lockgate.core.maturity import trend
+from lockgate.core.monitoring.feedback import FeedbackSummary
 from lockgate.core.progress import Progress
 from lockgate.core.verdict import Verdict
+from lockgate.errors import LockgateError
 from lockgate.line.assessing import record_of, record_until, records
 from lockgate.line.model_line import Line, champion_of
 from lockgate.stages.recording import reports_of
+
+FEEDBACK_WINDOW = timedelta(days=90)
+"""Ours: as long as a server keeps what people say, unless it is told otherwise."""
 
 
 def write_dossier(line: Line, so_far: Progress) -> Path:
@@ -49,6 +54,7 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
         recorded={gate: (row.seq, row.row_hash) for gate, row in of_release.verdicts.items()},
         assessed=trend((*before, of_release)),
         delivered=delivery(of_release.rows),
+        feedback=feedback_before(line, champion_of(so_far), max((row.at for row in rows), default=None)),
         overridden={
             each.gate: standing_now[each.gate].shout(each.reason)
             for each in reports
@@ -59,6 +65,19 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
     path = folder / "dossier.html"
     render_dossier(facts, path)
     return path
+
+
+def feedback_before(line: Line, champion: Digest | None, until: datetime | None) -> FeedbackSummary | str | None:
+    """Return what people said of the champion before a time, or why that cannot be read: it holds no release up."""
+    from lockgate.adapters.feedback_log import read_feedback
+
+    if champion is None or until is None:
+        return None
+    state = line.services.settings.serving("production")
+    try:
+        return read_feedback(state, line.model, until - FEEDBACK_WINDOW, until=until, bundle=champion)
+    except LockgateError as broken:
+        return broken.message
 
 
 def _lineage(line: Line, so_far: Progress, training: Json) -> dict[str, str]:

@@ -57,7 +57,12 @@ def _landed_for(line: Line, so_far: Progress) -> tuple[LedgerRow, ...]:
 
 def _rows_in_words(snapshot: Snapshot) -> str:
     shown = [f"| {part} | {rows} | {snapshot.unlabelled.get(part, 0)} |" for part, rows in snapshot.rows.items()]
-    return "\n".join(["| part | rows | without a label |", "|---|---|---|", *shown, "", f"As of {snapshot.as_of}."])
+    table = ["| part | rows | without a label |", "|---|---|---|", *shown, "", f"As of {snapshot.as_of}."]
+    if snapshot.quarantined:
+        left = sum(snapshot.quarantined.get(part, 0) for part in ("train", "validation"))
+        kept = snapshot.quarantined.get("holdout", 0)
+        table.append(f"{left} rows of incident times left train and validation; {kept} stay in the holdout.")
+    return "\n".join(table)
 
 
 def validate(line: Line, so_far: Progress) -> Measured:

@@ -1,0 +1,153 @@
+"""A replay's report: one self-contained page, of the same look as the dossier, and beside it the JSON it is made of.
+
+It is written from the result alone, so that a page can be made again from `replay.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lockgate.adapters.dossier_svg import BAD, INK, MUTED, OURS, THEIRS, svg
+from lockgate.adapters.durable_files import write_whole
+from lockgate.core.estimates import items, number
+from lockgate.core.ids import Json
+from lockgate.core.replay_comparison import ALWAYS, NEVER, ORACLE, SERVED
+from lockgate.core.replay_words import NAMES, at, headline, means_rows, measures_of, month_rows, worse
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PAGE: Final = "replay.html"
+_TEMPLATE: Final = "replay.html.j2"
+_LOOKS: Final = {
+    SERVED: {"color": OURS, "marker": "o", "linewidth": 2.4},
+    NEVER: {"color": THEIRS, "linestyle": "--"},
+    ALWAYS: {"color": MUTED, "linestyle": "-."},
+    ORACLE: {"color": INK, "linestyle": ":", "linewidth": 1.2},
+}
+_WIDTH_IN: Final = 7.2
+Policy = Mapping[str, Json]
+
+
+def write_report(result: Mapping[str, Json], folder: Path) -> Path:
+    """Write the page into a folder and return its path."""
+    page = folder / PAGE
+    write_whole(page, report_html(result))
+    return page
+
+
+def report_html(result: Mapping[str, Json]) -> str:
+    """Return the page of a replay's result."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lockgate.adapters", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # drawn by us from numbers; names of the data in them were escaped by the drawing library
+    environment.filters["drawn"] = Markup
+    policies = [each for each in items(result.get("policies")) if isinstance(each, Mapping)]
+    shown = [_shown(number_, policy) for number_, policy in enumerate(policies)]
+    both = None if len(policies) < 2 else _side_by_side(policies)
+    return environment.get_template(_TEMPLATE).render(result=result, policies=shown, both=both)
+
+
+def _shown(place: int, policy: Policy) -> dict[str, object]:
+    measures = measures_of(policy)
+    head, rows = month_rows(policy)
+    return {
+        "id": f"policy-{place}",
+        "name": policy["policy"],
+        "headline": headline(policy),
+        "worse": worse(policy),
+        "head": head,
+        "rows": rows,
+        "measures": [NAMES[each] for each in measures],
+        "means": means_rows(policy),
+        "shortened": items(policy.get("shortened")),
+        "outcomes": at(policy, "releases", "outcomes"),
+        "held_back": at(policy, "releases", "held_back"),
+        "stopped_by": at(policy, "releases", "stopped_by"),
+        "alarms": at(policy, "alarms", "counted"),
+        "alarm_measure": NAMES.get(str(at(policy, "alarms", "measure")), ""),
+        "seconds": number(policy.get("seconds")) or 0.0,
+        "timeline": _timeline(f"timeline-{place}", policy),
+        "plots": [_quality(f"quality-{place}-{each}", policy, each) for each in measures[:2]],
+    }
+
+
+def _quality(name: str, policy: Policy, measure: str) -> str:
+    """Draw a measure by month, a line a curve, with the interval of what served."""
+    months = items(policy.get("by_month"))
+    labels = [str(at(each, "month")) for each in months]
+
+    def draw(axes: Axes) -> None:
+        _band(axes, months, measure)
+        for curve, look in _LOOKS.items():
+            values = [number(at(each, "curves", curve, measure)) for each in months]
+            axes.plot(range(len(values)), [float("nan") if v is None else v for v in values], label=curve, **look)  # type: ignore[arg-type]  # of a look
+        axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 6 else 0)
+        axes.set_ylabel(NAMES[measure])
+        axes.legend(loc="best", ncols=2)
+
+    title = f"{NAMES[measure]} by month"
+    return svg(name, draw, (_WIDTH_IN, 3.0), title, f"{title}: what served, and three others, on the same rows.")
+
+
+def _band(axes: Axes, months: Sequence[Json], measure: str) -> None:
+    bounds = [
+        (number(at(each, "served", measure, "low")), number(at(each, "served", measure, "high"))) for each in months
+    ]
+    for place, (low, high) in enumerate(bounds):
+        if low is not None and high is not None:
+            axes.plot([place, place], [low, high], color=OURS, linewidth=1.0, alpha=0.7)
+
+
+def _timeline(name: str, policy: Policy) -> str:
+    """Draw who served when, and what came of each month's data."""
+    months = [each for each in items(policy.get("months")) if isinstance(each, Mapping)]
+    champions = list(dict.fromkeys(str(each["champion"]) for each in months))
+
+    def draw(axes: Axes) -> None:
+        for place, month in enumerate(months):
+            axes.barh(champions.index(str(month["champion"])), 1.0, left=place, height=0.55, color=OURS)
+            outcome = at(month, "ended", "outcome")
+            mark, color = {"promoted": ("^", OURS), "": ("_", MUTED)}.get(str(outcome), ("x", BAD))
+            axes.plot(place + 1.0, -0.75, mark, color=color, markersize=7, clip_on=False)
+        axes.set_yticks(range(len(champions)), champions)
+        axes.set_xticks([place + 0.5 for place in range(len(months))], [str(each["month"]) for each in months])
+        axes.set(xlim=(0, len(months) + 0.1), ylim=(-1.0, len(champions) - 0.4))
+        axes.grid(visible=False, axis="y")
+
+    told = "Who served in which month; below, what came of its data: a triangle took over, a cross was stopped."
+    return svg(name, draw, (_WIDTH_IN, 1.1 + 0.32 * len(champions)), "Timeline of champions", told)
+
+
+def _side_by_side(policies: Sequence[Policy]) -> dict[str, object]:
+    """Return one table and one plot of what each policy served."""
+    measures = measures_of(policies[0])
+    rows = []
+    for policy in policies:
+        means = [at(policy, "means", SERVED, each) for each in measures]
+        counts = at(policy, "releases", "opened"), at(policy, "releases", "outcomes", "promoted") or 0
+        rows.append((str(policy["policy"]), *counts, *means))
+
+    def draw(axes: Axes) -> None:
+        for policy, color in zip(policies, (OURS, THEIRS, MUTED, INK), strict=False):
+            months = items(policy.get("by_month"))
+            values = [number(at(each, "curves", SERVED, measures[0])) for each in months]
+            drawn = [float("nan") if each is None else each for each in values]
+            axes.plot(range(len(months)), drawn, marker="o", color=color, label=str(policy["policy"]))
+        axes.set_xticks(range(len(months)), [str(at(each, "month")) for each in months])
+        axes.set_ylabel(NAMES[measures[0]])
+        axes.legend(loc="best")
+
+    title = f"{NAMES[measures[0]]} of what served, by policy"
+    drawn = svg("both", draw, (_WIDTH_IN, 3.0), title, "The same months under each policy.")
+    return {"measures": [NAMES[each] for each in measures], "rows": rows, "plot": drawn}

@@ -1,0 +1,217 @@
+"""What a policy was worth: the quality of what served, beside never retraining, always the newest, and hindsight.
+
+    served      the champion of each month, as it stood at the month's beginning
+    never       the first champion, all the time
+    always      the newest fit there was, whether it was released or not
+    oracle      the best of all fits so far, chosen by the month itself: nobody can have it
+
+Each month is judged on all of its labelled rows; the mean over months weighs each month alike. Intervals are clustered
+by the spec's block (day) of all months together, `intervals.block_interval`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Final
+
+import numpy as np
+
+from lockgate.core.block_statistics import Metric, Statistic, gain
+from lockgate.core.ids import Json
+from lockgate.core.intervals import Estimate, block_interval
+from lockgate.core.metrics import Floats
+from lockgate.core.replay_plan import MonthDone, PolicyDone
+from lockgate.errors import MeasurementError
+
+SERVED: Final = "served"
+NEVER: Final = "never"
+ALWAYS: Final = "always"
+ORACLE: Final = "oracle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredMonth:
+    """One month, answered by every fit there was.
+
+    Attributes:
+        month: The batch.
+        rows: Labelled rows.
+        blocks: How many blocks they lie in.
+        metrics: By release, then by measure.
+    """
+
+    month: str
+    rows: int
+    blocks: int
+    metrics: Mapping[str, Mapping[str, Metric]]
+
+    def value(self, release: str, measure: str) -> float:
+        """Return a measure's plain value."""
+        return float(self.metrics[release][measure].statistic(np.ones((1, self.blocks)))[0])
+
+    def interval(self, release: str, measure: str) -> Estimate:
+        """Return a measure with its interval."""
+        return _estimate(self.metrics[release][measure], self.blocks)
+
+    def gained(self, ours: str, theirs: str, measure: str) -> Estimate:
+        """Return by how much one release is better than another; positive is better."""
+        pair = self.metrics[ours][measure], self.metrics[theirs][measure]
+        return block_interval(gain(*pair), self.blocks)
+
+
+def _estimate(metric: Metric, blocks: int) -> Estimate:
+    return block_interval(metric.statistic, blocks, lowest=metric.lowest, highest=metric.highest)
+
+
+def known_releases(policy: PolicyDone, month: str) -> tuple[str, ...]:
+    """Return every release with a fit before a month's own data landed, oldest first."""
+    found = [policy.first]
+    for done in policy.months:
+        if done.month == month:
+            break
+        found.append(done.newest)
+    return tuple(dict.fromkeys(found))
+
+
+def choices(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measure: str) -> Mapping[str, tuple[str, ...]]:
+    """Return which release each curve takes, month by month."""
+    served, always, oracle = [], [], []
+    for done in policy.months:
+        known = known_releases(policy, done.month)
+        served.append(done.champion)
+        always.append(known[-1])
+        oracle.append(_best(scored[done.month], known, measure))
+    never = [policy.first] * len(policy.months)
+    return {
+        name: tuple(each)
+        for name, each in zip((SERVED, NEVER, ALWAYS, ORACLE), (served, never, always, oracle), strict=True)
+    }
+
+
+def _best(month: ScoredMonth, releases: Sequence[str], measure: str) -> str:
+    sign = -1.0 if month.metrics[releases[0]][measure].higher_is_better is False else 1.0
+    return max(releases, key=lambda each: sign * month.value(each, measure))
+
+
+def over_months(months: Sequence[ScoredMonth], releases: Sequence[str], measure: str) -> Metric:
+    """Return a measure's mean over months, as a function of how often each block of all months counts.
+
+    Raises:
+        MeasurementError: There is no month.
+    """
+    if not months:
+        raise MeasurementError("no month was replayed, so there is nothing to compare")
+    each = [month.metrics[release][measure] for month, release in zip(months, releases, strict=True)]
+    edges = [0, *accumulate(month.blocks for month in months)]
+
+    def statistic(weights: Floats) -> Floats:
+        parts = [one.statistic(weights[:, edges[at] : edges[at + 1]]) for at, one in enumerate(each)]
+        return np.asarray(np.mean(parts, axis=0))
+
+    return replace(each[0], statistic=statistic)
+
+
+def compare(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str]) -> dict[str, Json]:
+    """Return means by curve and measure, and by how much what served is better than each other curve."""
+    months = [scored[done.month] for done in policy.months]
+    blocks = sum(month.blocks for month in months)
+    means: dict[str, dict[str, Json]] = {}
+    gained: dict[str, dict[str, Json]] = {}
+    for measure in measures:
+        taken = {
+            name: over_months(months, chosen, measure) for name, chosen in choices(policy, scored, measure).items()
+        }
+        for name, metric in taken.items():
+            means.setdefault(name, {})[measure] = _estimate(metric, blocks).to_json()
+            if name != SERVED:
+                better: Statistic = gain(taken[SERVED], metric)
+                gained.setdefault(name, {})[measure] = block_interval(better, blocks).to_json()
+    return {"means": means, "gained_over": gained}
+
+
+def by_month(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str]) -> list[dict[str, Json]]:
+    """Return each month's values by curve and measure, with the interval of what served."""
+    told: list[dict[str, Json]] = []
+    chosen = {measure: choices(policy, scored, measure) for measure in measures}
+    for at, done in enumerate(policy.months):
+        month = scored[done.month]
+        curves: dict[str, Json] = {
+            name: {measure: month.value(chosen[measure][name][at], measure) for measure in measures}
+            for name in (SERVED, NEVER, ALWAYS, ORACLE)
+        }
+        bounds = {measure: month.interval(done.champion, measure).to_json() for measure in measures}
+        told.append({"month": done.month, "rows": month.rows, "days": month.blocks, "curves": curves, "served": bounds})
+    return told
+
+
+def takeovers(
+    policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str]
+) -> Iterator[dict[str, Json]]:
+    """Yield every release that took over, judged on the first month in which it served, against whom it replaced."""
+    for done, after in zip(policy.months, policy.months[1:], strict=False):
+        release = done.ended.release
+        if not done.ended.promoted or release is None:
+            continue
+        month = scored[after.month]
+        gains = {measure: month.gained(release, done.champion, measure) for measure in measures}
+        worse: list[Json] = [measure for measure, each in gains.items() if each.high < 0.0]
+        facts: dict[str, Json] = {"release": release, "replaced": done.champion, "judged_on": after.month}
+        yield {**facts, "gain": {measure: each.to_json() for measure, each in gains.items()}, "worse": worse}
+
+
+def alarms(
+    policy: PolicyDone,
+    scored: Mapping[str, ScoredMonth],
+    at_release: Mapping[str, float],
+    *,
+    loss: str,
+    tolerated: float | None,
+) -> dict[str, Json]:
+    """Return which months' alarms were true: the champion's loss really was worse than at release, beyond what is told.
+
+    Args:
+        policy: What was replayed.
+        scored: Every month's scores.
+        at_release: Each champion's loss on the holdout it was judged on.
+        loss: Which measure that is.
+        tolerated: How much worse it may be; None: a twentieth of what it was at release.
+    """
+    told: list[Json] = []
+    counted = {"true": 0, "false": 0, "missed": 0, "quiet": 0, "not_monitored": 0}
+    for done in policy.months:
+        before = at_release.get(done.champion)
+        now = scored[done.month].value(done.champion, loss)
+        limit = None if before is None else before + (0.05 * before if tolerated is None else tolerated)
+        harmed = None if limit is None else now > limit
+        kind = _alarm_kind(done, harmed=harmed)
+        counted[kind] = counted.get(kind, 0) + 1
+        names: list[Json] = [each.name for each in done.alarms or ()]
+        told.append(
+            {"month": done.month, "loss": now, "at_release": before, "limit": limit, "kind": kind, "found": names}
+        )
+    return {"measure": loss, "counted": {**counted}, "months": told}
+
+
+def _alarm_kind(done: MonthDone, *, harmed: bool | None) -> str:
+    if done.alarms is None:
+        return "not_monitored"
+    if harmed is None:
+        return "unknown"
+    if any(each.about_quality for each in done.alarms):
+        return "true" if harmed else "false"
+    return "missed" if harmed else "quiet"
+
+
+def outcomes(policy: PolicyDone) -> dict[str, Json]:
+    """Return how many releases there were, how they ended, and which gates stopped how many."""
+    ended: dict[str, int] = {}
+    gates: dict[str, int] = {}
+    for done in policy.months:
+        if done.ended.release is not None:
+            ended[done.ended.outcome] = ended.get(done.ended.outcome, 0) + 1
+        if done.ended.gate:
+            gates[done.ended.gate] = gates.get(done.ended.gate, 0) + 1
+    opened = sum(ended.values())
+    return {"opened": opened, "held_back": len(policy.months) - opened, "outcomes": {**ended}, "stopped_by": {**gates}}

@@ -1,0 +1,131 @@
+"""The release that a month's file leads to: waited for, and put right where a replay was killed in the middle of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from lockgate.core.estimates import within
+from lockgate.core.ids import Digest
+from lockgate.core.learning.triggers import TriggerKind
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.replay_plan import Ended
+from lockgate.errors import LockgateError, TransientError
+from lockgate.line.model_line import Line
+from lockgate.stages.releasing import end_release
+
+STARTED_WITHIN_S: Final = 180.0  # longer than the demo waits: others may use the machine for the hour of a replay
+ENDED_WITHIN_S: Final = 1_200.0  # ours: ten times what a release takes alone on two cores
+_LOOK_S = 0.5
+_KILLED = "the replay was killed"
+_ASKED_BY = (TriggerKind.NEW_DATA, TriggerKind.BY_HAND)
+
+
+def await_end(line: Line, seen: int, rollout: Callable[[], None] | None) -> Ended:
+    """Wait for what comes of a file that landed after row `seen`: a release that ends, or none.
+
+    Args:
+        line: The model's line.
+        seen: The ledger's last row before it landed.
+        rollout: Called when the release was approved.
+
+    Raises:
+        TransientError: Nothing came of it in time.
+    """
+    deadline, opened = time.monotonic() + STARTED_WITHIN_S, None
+    while time.monotonic() < deadline:
+        for row in line.ledger.rows(line.model):
+            if row.seq <= seen:
+                continue
+            seen = row.seq
+            if opened is None and _holds_back(row):
+                return Ended(decision="held back", why=str(row.payload.get("why")))
+            if row.event is Event.RELEASE_OPENED and opened is None:
+                opened, deadline = row, time.monotonic() + ENDED_WITHIN_S
+            if row.event is Event.APPROVAL_GIVEN and rollout is not None:
+                rollout()
+            if row.event is Event.RELEASE_ENDED and opened is not None and row.release == opened.release:
+                return _ended(opened, row)
+        time.sleep(_LOOK_S)
+    what = "no release started" if opened is None else f"{opened.release} did not end"
+    logs = line.services.settings.logs
+    raise TransientError(f"{what} in time; look into {logs}, then run the replay again: it goes on")
+
+
+def await_none(line: Line) -> None:
+    """Wait until no release is under way.
+
+    Raises:
+        TransientError: One does not end.
+    """
+    deadline = time.monotonic() + ENDED_WITHIN_S
+    while (held := line.ledger.state(line.model).open) is not None:
+        if time.monotonic() >= deadline:
+            raise TransientError(f"{held.release} did not end in time; look into {line.services.settings.logs}")
+        time.sleep(_LOOK_S)
+
+
+def taken_up(line: Line, sha256: Digest) -> Ended | None:
+    """Return what came of a file before the replay was killed; None where that is still to be awaited.
+
+    Args:
+        line: The model's line.
+        sha256: The file's content; a file that was not landed is left to the caller.
+    """
+    rows = line.ledger.rows(line.model)
+    taken = [row.seq for row in rows if row.event is Event.BATCH_INGESTED and row.payload.get("sha256") == sha256]
+    if not taken:
+        waits = any(each.sha256 == sha256 for each in line.services.store.landed(line.model))
+        return _held_back(rows) if waits else None
+    opened = [row for row in rows if row.event is Event.RELEASE_OPENED and row.seq > taken[-1]]
+    release = opened[-1].release if opened else None
+    ended = [row for row in rows if row.event is Event.RELEASE_ENDED and row.release == release]
+    if opened and ended and ended[-1].payload.get("outcome") != Outcome.FAILED:
+        return _ended(opened[-1], ended[-1])
+    parameters = {"model": line.model, "reason": "replay taken up again", "started_by": "replay"}
+    line.services.runs.start_run(f"release-model/{line.model}", parameters)
+    return None
+
+
+def _held_back(rows: Sequence[LedgerRow]) -> Ended | None:
+    """Return the newest answer of the policy, if it was no; the same answer to the same files is written once."""
+    asked = [row for row in rows if row.event is Event.RETRAINING_DECIDED]
+    if not asked or not _holds_back(asked[-1]):
+        return None
+    return Ended(decision="held back", why=str(asked[-1].payload.get("why")))
+
+
+def end_leftovers(line: Line) -> None:
+    """End what a killed replay left under way: its rollout, then its release."""
+    from lockgate.line.rolling import end_abandoned
+
+    ended = {row.release for row in line.ledger.rows(line.model, events=(Event.ROLLOUT_ENDED,))}
+    begun = line.ledger.rows(line.model, events=(Event.ROLLOUT_BEGUN,))
+    for release in dict.fromkeys(row.release for row in begun if row.release and row.release not in ended):
+        end_abandoned(line, release, _KILLED)
+    held = line.ledger.state(line.model).open
+    if held is not None:
+        with suppress(LockgateError):  # a run that the orchestrator does not know any more has ended
+            line.services.runs.end(held.run, type="CRASHED", name="Crashed", message=_KILLED)
+        end_release(line.ledger, line.spec, held.release, Outcome.FAILED, _KILLED)
+
+
+def _holds_back(row: LedgerRow) -> bool:
+    """Tell whether a row says that what landed starts no release; what else asked meanwhile is another matter."""
+    if row.event is not Event.RETRAINING_DECIDED or row.payload.get("train") is not False:
+        return False
+    return within(row.payload.get("trigger"), "kind") in _ASKED_BY
+
+
+def _ended(opened: LedgerRow, row: LedgerRow) -> Ended:
+    told = row.payload
+    return Ended(
+        decision="released",
+        why=str(opened.payload.get("reason") or ""),
+        release=str(row.release),
+        outcome=str(told.get("outcome")),
+        gate=str(told.get("gate") or ""),
+        reason=str(told.get("reason") or ""),
+    )

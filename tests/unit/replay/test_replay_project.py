@@ -1,0 +1,100 @@
+"""What a replay runs: a copy of the program with one spec, without schedules, on ports of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lockgate.adapters.replay_project import make_project, read_yaml, replay_settings
+from lockgate.bootstrap import Services
+from lockgate.config import load_settings
+from lockgate.core.ids import ModelName
+from lockgate.errors import BadInput, ConfigError
+from lockgate.line.replay_policies import Wanted, plan_replay
+from tests.unit.replay.test_virtual_clock import MARCH
+
+CHECKOUT = Path(__file__).parents[3]
+FLIGHTS = ModelName("flight-delays")
+
+
+def services(home: Path) -> Services:
+    return Services(load_settings({"LOCKGATE_HOME": str(home), "LOCKGATE_PROJECT": str(CHECKOUT)}))
+
+
+def test_the_copy_holds_one_spec_and_no_schedule(tmp_path: Path) -> None:
+    make_project(CHECKOUT, FLIGHTS, {"model": {"name": "flight-delays"}}, tmp_path / "project")
+    assert [each.name for each in (tmp_path / "project" / "deployments").glob("*.yaml")] == ["flight-delays.yaml"]
+    told: Any = yaml.safe_load((tmp_path / "project" / "prefect.yaml").read_text())
+    releases = [each["name"] for each in told["deployments"] if each["entrypoint"].endswith(":release_model")]
+    assert releases == ["flight-delays"]
+    assert not any("schedules" in each for each in told["deployments"])
+    assert (tmp_path / "project" / "src" / "lockgate" / "__init__.py").is_file()
+
+
+def test_a_project_that_is_there_stays_what_the_replay_began_with(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    make_project(CHECKOUT, FLIGHTS, {}, tmp_path / "project")
+    assert list((tmp_path / "project").iterdir()) == []
+
+
+def test_a_model_without_a_deployment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no deployment of release_model named other"):
+        make_project(CHECKOUT, ModelName("other"), {}, tmp_path / "project")
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_replays_settings_share_no_port_address_or_record_with_the_installation(tmp_path: Path) -> None:
+    source = services(tmp_path / "real").settings
+    own = replay_settings(source, tmp_path / "replay", MARCH)
+    assert not set(own.ports.values()) & set(source.ports.values())
+    assert len(set(own.ports.values())) == len(source.ports)
+    assert (own.notify, own.home) == ((), tmp_path / "replay" / "home")
+    assert str(own.home) in own.ledger_url
+
+
+def wanted(tmp_path: Path, text: str | None = None, **given: Any) -> Wanted:
+    over: tuple[Path, ...] = ()
+    if text is not None:
+        (tmp_path / "cautious.yaml").write_text(text)
+        over = (tmp_path / "cautious.yaml",)
+    months = {"since": "2013-03", "until": "2013-05"} | given
+    return Wanted(model=FLIGHTS, over=over, output=tmp_path / "out", **months)
+
+
+def test_a_policy_is_laid_over_the_spec_and_replayed_after_it(tmp_path: Path) -> None:
+    text = "retraining: {cooldown_s: 3456000, automation: full}\nrollout: {steps: [{set_weight: 0.2, bake_s: 900}]}\n"
+    asked, (as_it_is, cautious) = plan_replay(services(tmp_path), wanted(tmp_path, text))
+    assert asked.months.before == ("2013-01", "2013-02")
+    assert (as_it_is.name, cautious.name) == ("as specified", "cautious")
+    assert (as_it_is.spec.retraining.cooldown_s, cautious.spec.retraining.cooldown_s) == (0.0, 3456000.0)
+    assert {each.spec.approval.mode.value for each in (as_it_is, cautious)} == {"when_all_pass"}
+    assert "rollout.steps.1.bake_s" in {each.what for each in cautious.shortened}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retrainin: {cooldown_s: 1}", "retrainin"),
+        ("data: {label: other}", "section data says what the model is"),
+        ("- a list", "must hold sections"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises((BadInput, ConfigError), match=said):
+        plan_replay(services(tmp_path), wanted(tmp_path, text))
+
+
+def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "as specified.yaml").write_text("retraining: {cooldown_s: 1}")
+    given = Wanted(model=FLIGHTS, since="2013-03", until="2013-03", over=(tmp_path / "as specified.yaml",))
+    with pytest.raises(BadInput, match="called alike"):
+        plan_replay(services(tmp_path), given)
+
+
+def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"--policy: there is no file .*gone\.yaml"):
+        read_yaml(tmp_path / "gone.yaml", "--policy")

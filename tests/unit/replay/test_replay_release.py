@@ -1,0 +1,137 @@
+"""What comes of a landed month, read from the record; also after a kill in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockgate.bootstrap import Services
+from lockgate.config import load_settings
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
+from lockgate.core.ledger import Event
+from lockgate.core.replay_plan import Ended
+from lockgate.line.model_line import Line
+from lockgate.line.replay_release import await_end, taken_up
+from lockgate.ports import Batch
+from lockgate.spec_file import parse_spec
+from tests.e2e.toy_project import HUMAN, spec
+from tests.fakes import FakeLedger
+
+MODEL, RELEASE, MARCH = ModelName("toy"), ReleaseId("toy-0002"), Digest("a" * 64)
+HELD: dict[str, Json] = {"train": False, "why": "toy was trained 3 d ago", "trigger": {"kind": "new_data"}}
+
+
+@dataclass
+class Store:
+    waits: tuple[Batch, ...] = ()
+
+    def landed(self, model: ModelName) -> tuple[Batch, ...]:
+        del model
+        return self.waits
+
+
+@dataclass
+class Runs:
+    started: list[str] = field(default_factory=list)
+
+    def start_run(self, deployment: str, parameters: dict[str, Json]) -> str:
+        self.started.append(f"{deployment} {parameters['reason']}")
+        return "run"
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    services: Any = Services(load_settings({"LOCKGATE_HOME": str(tmp_path), "LOCKGATE_PROJECT": str(tmp_path)}))
+    services.ledger, services.store, services.runs = FakeLedger(), Store(), Runs()
+    services.ledger.append(MODEL, Event.BATCH_INGESTED, {"sha256": "f" * 64})
+    _release(services.ledger, "toy-0001", "promoted")
+    return Line(services=services, spec=parse_spec(spec("toy", HUMAN)))
+
+
+def _release(ledger: FakeLedger, release: str, outcome: str, gate: str | None = None) -> None:
+    name = ReleaseId(release)
+    ledger.append(MODEL, Event.RELEASE_OPENED, {"reason": "new data", "run": "r"}, release=name)
+    if outcome:
+        ended = {"outcome": outcome, "reason": "so it went", "gate": gate}
+        ledger.append(MODEL, Event.RELEASE_ENDED, ended, release=name)
+
+
+def append(line: Line, event: Event, payload: dict[str, Json], release: ReleaseId | None = None) -> None:
+    line.ledger.append(MODEL, event, payload, release=release)
+
+
+def test_the_release_of_what_landed_is_awaited_and_clients_are_told_of_its_rollout(line: Line) -> None:
+    seen, told = line.ledger.last_seq(MODEL), []
+    append(line, Event.RELEASE_OPENED, {"reason": "new data", "run": "r"}, RELEASE)
+    append(line, Event.APPROVAL_GIVEN, {}, RELEASE)
+    append(line, Event.RELEASE_ENDED, {"outcome": "blocked", "reason": "AUC", "gate": "champion"}, RELEASE)
+    ended = await_end(line, seen, lambda: told.append("rollout"))
+    assert told == ["rollout"]
+    assert ended == Ended(
+        decision="released", why="new data", release=RELEASE, outcome="blocked", gate="champion", reason="AUC"
+    )
+
+
+def test_a_policy_that_says_no_ends_the_month_without_a_release(line: Line) -> None:
+    seen = line.ledger.last_seq(MODEL)
+    append(line, Event.RETRAINING_DECIDED, HELD)
+    assert await_end(line, seen, None) == Ended(decision="held back", why="toy was trained 3 d ago")
+
+
+def test_a_no_to_something_else_than_the_data_is_not_taken_for_one(line: Line) -> None:
+    seen = line.ledger.last_seq(MODEL)
+    append(line, Event.RETRAINING_DECIDED, HELD | {"trigger": {"kind": "degradation"}})
+    append(line, Event.RELEASE_OPENED, {"reason": "new data", "run": "r"}, RELEASE)
+    append(line, Event.RELEASE_ENDED, {"outcome": "promoted", "reason": "fine", "gate": None}, RELEASE)
+    assert await_end(line, seen, None).promoted
+
+
+def test_a_file_that_never_landed_is_left_to_be_landed(line: Line) -> None:
+    assert taken_up(line, MARCH) is None
+    assert _started(line) == []
+
+
+def _ended(line: Line) -> None:
+    append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
+    _release(line.ledger, RELEASE, "rolled_back")  # type: ignore[arg-type]  # the fixture's
+
+
+def _failed(line: Line) -> None:
+    append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
+    _release(line.ledger, RELEASE, "failed")  # type: ignore[arg-type]  # the fixture's
+
+
+def _never_opened(line: Line) -> None:
+    append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome", "started"),
+    [(_ended, "rolled_back", 0), (_failed, None, 1), (_never_opened, None, 1)],
+)
+def test_after_a_kill_a_release_that_ended_counts_and_one_that_did_not_is_run_again(
+    line: Line, before: Callable[[Line], None], outcome: str | None, started: int
+) -> None:
+    before(line)
+    past = taken_up(line, MARCH)
+    assert (None if past is None else past.outcome) == outcome
+    assert _started(line) == ["release-model/toy replay taken up again"] * started
+
+
+def test_after_a_kill_an_answer_that_held_the_waiting_file_back_counts(line: Line) -> None:
+    append(line, Event.RETRAINING_DECIDED, HELD)
+    assert taken_up(line, MARCH) is None, "it was about another file"
+    store: Any = line.services.store
+    store.waits = (Batch(path=Path("march.parquet"), name="march.parquet", sha256=MARCH),)
+    past = taken_up(line, MARCH)
+    assert past is not None
+    assert past.decision == "held back"
+
+
+def _started(line: Line) -> list[str]:
+    runs: Any = line.services.runs
+    return list(runs.started)
