@@ -117,11 +117,14 @@ class Approvers:
         """Return what a code says, if whoever made it may decide now.
 
         Raises:
-            BadInput: It is not genuine, or made for something else, or its person was revoked or may not decide.
+            BadInput: It is not genuine, or made for something else, or its person was revoked since or may not decide.
             ConfigError: File and ledger do not agree.
         """
         claim = read_code(self._key(), text, bound)
         person = self._current(claim.approver, fingerprint=None)
+        made = claim.expires_at - timedelta(seconds=CODE_S)  # whole seconds
+        if made < person.added_at.replace(microsecond=0):
+            raise BadInput(f"the code was made before {person.name} was added, by a token that was revoked since")
         if not person.role.allows(Role.APPROVER):
             raise BadInput(f"{person.name} is {person.role}; to decide needs the role {Role.APPROVER}")
         return claim
@@ -201,13 +204,16 @@ def token_file(path: Path) -> Iterator[Callable[[str], None]]:
     """Open a new file of mode 600 for one token, before the token is made; it is gone again if none was.
 
     Raises:
-        BadInput: There is a file already.
+        BadInput: There is a file already, or none can be there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as there:
-        raise BadInput(f"{path} exists; name a file that does not") from there
+        told = "exists; name a file that does not" if path.exists() else "cannot be written: its folder is a file"
+        raise BadInput(f"{path} {told}") from there
+    except OSError as refused:
+        raise BadInput(f"{path} cannot be written: {refused.strerror}; name another file") from refused
     try:
         with os.fdopen(handle, "w") as file:
             yield lambda token: print(token, file=file)

@@ -11,21 +11,28 @@ from functools import partial
 from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Event
 from lockgate.core.online.guardrails import RolloutVerdict
-from lockgate.core.rollout import machine, record
+from lockgate.core.rollout import record
 from lockgate.core.rollout.machine import Phase, Rollout
-from lockgate.core.rollout.record import RolloutRecord, read_rollout
+from lockgate.core.rollout.record import RolloutRecord
 from lockgate.core.rollout.steps import Course, Step, StepKind, course_of
-from lockgate.errors import IntegrityError
+from lockgate.errors import IntegrityError, LedgerConflict
 from lockgate.line.counting import tally_of, traffic_log
+from lockgate.line.giving_up import ACTOR, give_up, keeper_of, lane_of, record_of, void_of
 from lockgate.line.model_line import Line
-from lockgate.line.rollout import check_unchanged, finish_promotion, production, promotion_of, roll_out
+from lockgate.line.rollout import (
+    check_unchanged,
+    finish_promotion,
+    production,
+    promotion_of,
+    roll_out,
+    wait_for_drill,
+)
 from lockgate.ports import TrafficLog
 from lockgate.stages import promote as promoting
 from lockgate.stages.rolling_out import Controller
 from lockgate.stages.rollout_world import World
-from lockgate.stages.routing import Lane
 
-ACTOR = "roll-out-model"
+DECIDED = (Phase.PROMOTING, Phase.RETURNING, Phase.ENDED)
 SHOWN_EVERY_S = 15.0
 """Ours: each page is a new version in the orchestrator's database, with pictures."""
 Show = Callable[[RolloutRecord, Mapping[str, Json]], None]
@@ -62,12 +69,13 @@ def begin_rollout(line: Line, release: str, *, run: str) -> Standing:
     Raises:
         ApprovalVoid: What was approved is not what would ship.
         NotBlessed: A gate is missing.
+        TransientError: A drill is under way, which takes a minute; ask again.
     """
     name = ReleaseId(release)
     check_unchanged(line, name)
-    begun = _record(line, name)
+    begun = record_of(line, name)
     if begun is not None and not (begun.ended and _wished_again(line, begun)):
-        return _standing(line, begun)
+        return _standing(line, _unless_refused(line, begun))
     switch = production(line, actor=ACTOR)
     champion = switch.traffic().champion
     allowed = promotion_of(line, name)
@@ -80,14 +88,39 @@ def begin_rollout(line: Line, release: str, *, run: str) -> Standing:
     now = line.services.clock.now().timestamp()
     rollout = Rollout.at_start(name, challenger, champion, began=now)
     payload = record.begun_payload(course, rollout, salt=_salt(line, name), run=run) | {"forecast": told}
-    line.ledger.append(line.model, Event.ROLLOUT_BEGUN, payload, release=name, actor=ACTOR)
     if line.spec.rollout.plan.enforce and refusals:
-        end: dict[str, Json] = {"verdict": RolloutVerdict.INCONCLUSIVE.value, "reason": f"refused: {refusals[0]}"}
-        line.ledger.append(line.model, Event.ROLLOUT_ENDED, end, release=name, actor=ACTOR)
-    found = _record(line, name)
-    if found is None:
-        raise IntegrityError(f"the rollout of {release} was written and cannot be read back", release=release)
-    return _standing(line, found)
+        payload["refused"] = refusals[0]
+    return _standing(line, _unless_refused(line, _begun(line, name, payload)))
+
+
+def _begun(line: Line, name: ReleaseId, payload: dict[str, Json]) -> RolloutRecord:
+    """Put the beginning on record, unless another process was first; return the rollout on record.
+
+    Raises:
+        TransientError: A drill is under way.
+    """
+    while True:
+        seen = line.ledger.last_seq(line.model)
+        found = record_of(line, name)
+        if found is not None and not found.ended:
+            return found
+        wait_for_drill(line)
+        try:
+            line.ledger.append(line.model, Event.ROLLOUT_BEGUN, payload, release=name, actor=ACTOR, expect_seq=seen)
+        except LedgerConflict:
+            continue
+
+
+def _unless_refused(line: Line, found: RolloutRecord) -> RolloutRecord:
+    """End a rollout that the plan refused, also where the process died before that was on record."""
+    name = found.rollout.release
+    rows = line.ledger.rows(line.model, release=name, events=(Event.ROLLOUT_BEGUN,))
+    refused = next((row.payload.get("refused") for row in rows if row.seq == found.begun), None)
+    if refused is None or found.ended:
+        return found
+    end: dict[str, Json] = {"verdict": RolloutVerdict.INCONCLUSIVE.value, "reason": f"refused: {refused}"}
+    line.ledger.append(line.model, Event.ROLLOUT_ENDED, end, release=name, actor=ACTOR)
+    return record_of(line, name) or found
 
 
 def _forecast(line: Line) -> tuple[Course, dict[str, Json], tuple[str, ...]] | None:
@@ -104,7 +137,7 @@ def _forecast(line: Line) -> tuple[Course, dict[str, Json], tuple[str, ...]] | N
 def _wished_again(line: Line, begun: RolloutRecord) -> bool:
     """Tell whether somebody asked for another rollout of the release since this one ended."""
     asked = line.ledger.rows(line.model, release=begun.rollout.release, events=(Event.ROLLOUT_ASKED,))
-    return any(row.payload.get("what") == "start" and row.seq > begun.begun for row in asked)
+    return any(row.payload.get("what") == "start" and row.seq > begun.last for row in asked)
 
 
 def _salt(line: Line, release: ReleaseId) -> str:
@@ -130,37 +163,54 @@ def carry_on(line: Line, standing: Standing, show: Show) -> Standing:
             model=standing.model, release=standing.release, title="done", step=-1, ended=True, sentence=told["sentence"]
         )
     name = ReleaseId(standing.release)
-    found = _record(line, name)
+    found = record_of(line, name)
     if found is None:
         raise IntegrityError(f"the ledger holds no rollout of {standing.release}", release=standing.release)
     if not found.ended:
-        with closing(traffic_log(line)) as log:
-            controller = _controller(line, found, log, _Page(line, name, show))
-            controller.take_over()
-            controller.run(lambda rollout: rollout.step != standing.step)
-        found = _record(line, name) or found
+        _carry(line, found, standing.step, _Page(line, name, show))
+        found = record_of(line, name) or found
     if found.ended and found.rollout.verdict is RolloutVerdict.PROMOTE:
         finish_promotion(line, name)
     return _standing(line, found)
 
 
+def _carry(line: Line, found: RolloutRecord, step: int, show: Callable[[Mapping[str, Json]], None]) -> None:
+    """Carry a rollout through a step; one whose approval is void, or whose tally is no use, goes back instead."""
+    steps = found.rollout.phase not in DECIDED
+    void = void_of(line, found.rollout.release) if steps else None
+    if void is not None:
+        give_up(line, found, void)
+        return
+    with closing(traffic_log(line)) as log:
+        try:
+            controller = _controller(line, found, log, show)
+        except IntegrityError as useless:
+            give_up(line, found, useless.message)
+            return
+        controller.take_over()
+        controller.run(lambda rollout: rollout.step != step)
+
+
 def end_abandoned(line: Line, release: ReleaseId, reason: str) -> Rollout:
-    """Let the champion answer alone where a rollout's process is gone and nobody takes it over."""
-    found = _record(line, release)
+    """Let the champion answer alone where a rollout's process is gone and nobody takes it over; finish what is decided.
+
+    Raises:
+        TransientError: The server does not answer, or somebody carries it on after all.
+    """
+    found = record_of(line, release)
     if found is None or found.ended:
         raise IntegrityError(f"{release} has no rollout under way", release=release)
-    with closing(traffic_log(line)) as log:
-        controller = _controller(line, found, log, lambda _: None)
-        if found.rollout.phase in (Phase.PROMOTING, Phase.RETURNING):
+    if found.rollout.phase in DECIDED:
+        with closing(traffic_log(line)) as log:
+            controller = _controller(line, found, log, lambda _: None)
             controller.take_over()
-        else:
-            now = line.services.clock.now().timestamp()
-            controller.advance(machine.PersonAsked(now=now, what=machine.Wish.ABORT, by="reaper", reason=reason))
-        return controller.run(lambda _: False)
-
-
-def _record(line: Line, release: ReleaseId) -> RolloutRecord | None:
-    return read_rollout(line.ledger.rows(line.model, release=release), release)
+            controller.run(lambda _: False)
+    else:
+        give_up(line, found, reason)
+    ended = (record_of(line, release) or found).rollout
+    if ended.verdict is RolloutVerdict.PROMOTE:
+        finish_promotion(line, release)
+    return ended
 
 
 def _standing(line: Line, found: RolloutRecord) -> Standing:
@@ -194,7 +244,7 @@ class _Page:
 
     def __call__(self, shown: Mapping[str, Json]) -> None:
         self._shown = dict(shown) or self._shown
-        found = _record(self._line, self._release)
+        found = record_of(self._line, self._release)
         if found is None:
             return
         now, place = time.monotonic(), (found.rollout.step, found.rollout.phase.value)
@@ -206,39 +256,27 @@ class _Page:
 def _controller(
     line: Line, found: RolloutRecord, log: TrafficLog, show: Callable[[Mapping[str, Json]], None]
 ) -> Controller:
-    from lockgate.adapters.tally_file import TallyFile
-
-    services, name, section = line.services, found.rollout.release, line.spec.rollout
-    target = services.target("production")
-    allowed = promotion_of(line, name)
-    switch = production(line, actor=ACTOR)
+    name, section = found.rollout.release, line.spec.rollout
+    target = line.services.target("production")
+    decided = found.rollout.phase in DECIDED  # nothing is counted any more, so what was kept need not be of use
     world = World(
-        lane=Lane(
-            ledger=line.ledger,
-            router=target,
-            model=line.model,
-            release=name,
-            champion=found.rollout.champion,
-            challenger=found.rollout.challenger,
-            salt=found.salt,
-            lease_s=found.course.lease_s,
-            timeout_s=section.timeout_s,
-            actor=ACTOR,
-            sleep=time.sleep,
-        ),
+        lane=lane_of(line, found),
         log=log,
-        keeper=TallyFile(services.settings.release(name) / "rollout.tally"),
-        clock=services.clock,
+        keeper=keeper_of(line, name),
+        clock=line.services.clock,
         readback=partial(target.readback, line.model, found.rollout.champion, section.readback_requests),
-        promote=partial(
-            promoting.promote,
-            switch,
-            allowed.blessing,
-            allowed.staging,
-            allowed.dossier,
-            why=f"{name}: {allowed.reason}",
-        ),
-        tally=partial(tally_of, line, found.course, section),
+        promote=partial(_promote, line, found),
+        tally=lambda kept: tally_of(line, found.course, section, None if decided else kept),
         show=show,
     )
     return Controller.of(world, found)
+
+
+def _promote(line: Line, found: RolloutRecord) -> None:
+    """Make the challenger the champion, if it still is what was approved."""
+    name, switch = found.rollout.release, production(line, actor=ACTOR)
+    if (name, found.rollout.challenger) not in switch.traffic().promoted:
+        check_unchanged(line, name)
+    allowed = promotion_of(line, name)
+    why = f"{name}: {allowed.reason}"
+    promoting.promote(switch, allowed.blessing, allowed.staging, allowed.dossier, why=why)

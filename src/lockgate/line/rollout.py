@@ -88,7 +88,11 @@ def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
                 Outcome.PROMOTED, f"production answers with bundle {bundle[:12]}, verified from live answers"
             )
         return so_far.end(Outcome.ROLLED_BACK, "it was promoted and rolled back since")
-    ended = line.ledger.rows(line.model, release=so_far.release, events=(Event.ROLLOUT_ENDED,))
+    events = (Event.ROLLOUT_BEGUN, Event.ROLLOUT_ENDED)
+    ended = line.ledger.rows(line.model, release=so_far.release, events=events)
+    if ended and ended[-1].event is Event.ROLLOUT_BEGUN:
+        told = f"its rollout's run ended {state} half way; the challenger's lease ends, the reaper puts it on record"
+        return so_far.end(Outcome.INCONCLUSIVE, f"{told}. See rollout run {run}")
     if ended:
         verdict, reason = RolloutVerdict(str(ended[-1].payload["verdict"])), str(ended[-1].payload["reason"])
         outcome = Outcome.ROLLED_BACK if verdict is RolloutVerdict.ROLL_BACK else Outcome.INCONCLUSIVE
@@ -198,20 +202,38 @@ def roll_back(line: Line, reason: str, actor: str) -> dict[str, str]:
     return told | {"to undo": f"release it again: lockgate release --model {line.model}"}
 
 
+def wait_for_drill(line: Line) -> None:
+    """Check that no drill of the rollback is under way.
+
+    Raises:
+        TransientError: One is; it takes a minute, ask again.
+    """
+    from lockgate.stages.drilling import drill_under_way
+
+    drill = drill_under_way(line.ledger.rows(line.model), line.services.clock.now())
+    if drill is not None:
+        raise TransientError(f"{drill} is under way, a rehearsal that takes a minute; the rollout waits for its end")
+
+
 def start_again(services: Services, model: ModelName, release: ReleaseId, *, by: str) -> str:
     """Start another rollout of a release whose last one was inconclusive, and return its run.
 
     Raises:
         BadInput: It never was rolled out, is under way, or did harm; says which.
     """
+    from lockgate.stages.drilling import under_way
+
     ended = services.ledger.rows(model, release=release, events=(Event.ROLLOUT_BEGUN, Event.ROLLOUT_ENDED))
     if not ended or ended[-1].event is not Event.ROLLOUT_ENDED:
         now = "its rollout is under way" if ended else "it was never rolled out; that follows its approval by itself"
         raise BadInput(f"{release}: {now}. See: lockgate rollout status --model {model}")
-    verdict = RolloutVerdict(str(ended[-1].payload["verdict"]))
+    verdict, reason = RolloutVerdict(str(ended[-1].payload["verdict"])), ended[-1].payload["reason"]
     if verdict is not RolloutVerdict.INCONCLUSIVE:
-        told = "it did harm" if verdict is RolloutVerdict.ROLL_BACK else "it was promoted"
+        told = f"rolled back, {reason}" if verdict is RolloutVerdict.ROLL_BACK else "it was promoted"
         raise BadInput(f"the rollout of {release} ended: {told}; start a new release: lockgate release --model {model}")
+    beside = under_way(services.ledger.rows(model), services.clock.now())
+    if beside is not None:
+        raise BadInput(f"{beside} is under way and would lose its traffic; wait for it, or end it first")
     attempt = sum(row.event is Event.ROLLOUT_ENDED for row in ended) + 1
     asked: dict[str, Json] = {"what": "start", "by": by, "reason": "the rollout before was inconclusive"}
     services.ledger.append(model, Event.ROLLOUT_ASKED, asked, release=release, actor=by)

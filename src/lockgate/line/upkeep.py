@@ -8,8 +8,9 @@ from functools import partial
 from uuid import NAMESPACE_URL, uuid5
 
 from lockgate.core.drills import is_drill
-from lockgate.core.ids import Json, as_float
+from lockgate.core.ids import Json, ReleaseId, as_float
 from lockgate.core.ledger import Event
+from lockgate.core.rollout.state import Wish
 from lockgate.line.approval_recheck import void_of
 from lockgate.line.learning import ask_about_landed
 from lockgate.line.model_line import Line
@@ -18,6 +19,7 @@ from lockgate.stages import learning
 LANDED = "lockgate.batch.landed"
 MOST_NAMES = 100  # ours: an event is read by people; ten thousand names are not
 SILENT_S = 120.0  # ours: a run that crashed is started again within seconds
+STUCK_S = 900.0  # ours: one whose run goes on, but for its worker's death, waits for server and retries far shorter
 SILENT_LOOKS = 10
 ANNOUNCE_AGAIN_S = 600.0  # an event that started nothing is emitted again; ingestion makes a second run a no-op
 
@@ -65,21 +67,33 @@ def reap_line(line: Line) -> list[str]:
 
 
 def reap_rollout(line: Line) -> list[str]:
-    """End a rollout whose process is gone and that nobody took over; its lease ended long before."""
-    from lockgate.core.rollout.record import read_rollout
-    from lockgate.line.rolling import end_abandoned
+    """End rollouts whose process is gone and that nobody took over, and those whose override was withdrawn."""
+    ends = line.ledger.rows(line.model, events=(Event.ROLLOUT_BEGUN, Event.ROLLOUT_ENDED))
+    last = {row.release: row.event for row in ends if row.release is not None and not is_drill(row.release)}
+    return [
+        did for release, event in last.items() if event is Event.ROLLOUT_BEGUN for did in _reap_rollout(line, release)
+    ]
 
-    begun = [row for row in line.ledger.rows(line.model, events=(Event.ROLLOUT_BEGUN,)) if not is_drill(row.release)]
-    if not begun or begun[-1].release is None:
-        return []
-    release = begun[-1].release
+
+def _reap_rollout(line: Line, release: ReleaseId) -> list[str]:
+    from lockgate.core.rollout.record import read_rollout
+    from lockgate.line.giving_up import withdrawn_of
+    from lockgate.line.rolling import DECIDED, end_abandoned
+
     rows = line.ledger.rows(line.model, release=release)
     found = read_rollout(rows, release)
     if found is None or found.ended or not found.run:
         return []
+    withdrawn = None if found.rollout.phase in DECIDED else withdrawn_of(line, release)
+    if withdrawn is not None and not any(each.what == Wish.ABORT for each in found.wishes):
+        # whoever carries it on hears this within a turn; where nobody does, what follows ends it
+        asked: dict[str, Json] = {"what": Wish.ABORT.value, "by": "reaper", "reason": withdrawn}
+        line.ledger.append(line.model, Event.ROLLOUT_ASKED, asked, release=release, actor="reaper")
+        return [f"{release}: its rollout is taken back, because {withdrawn}"]
     silent_s = (line.services.clock.now() - rows[-1].at).total_seconds()
     state = line.services.runs.state(found.run)
-    if silent_s < max(SILENT_S, SILENT_LOOKS * found.course.look_s) or (state is not None and not state.ended):
+    longest_s = SILENT_S if state is None or state.ended else STUCK_S
+    if silent_s < max(longest_s, SILENT_LOOKS * found.course.look_s):
         return []
     ended = end_abandoned(line, release, "its process is gone and nobody took it over")
     return [f"{release}: its rollout ended {ended.verdict}, because its process was gone"]

@@ -23,7 +23,7 @@ from lockgate.core.progress import Progress
 from lockgate.core.spec import ApprovalMode, ReleaseSpec
 from lockgate.errors import BadInput
 from lockgate.ports import Clock, Ledger
-from lockgate.stages.approving import Answer, Question, decide, refuse_answer, rejected
+from lockgate.stages.approving import Answer, Question, decide, refuse_answer, rejected, same_person
 from lockgate.stages.releasing import end_release
 
 Identify = Callable[[str, Bound], Claim]
@@ -162,7 +162,7 @@ def _identified(desk: Desk, question: Question, answer: Answer) -> Answer:
 
 def _refuse(desk: Desk, question: Question, answer: Answer) -> None:
     refuse_answer(question, answer)
-    approved = any(who.casefold() == answer.approver.casefold() for who in desk.approved_by())
+    approved = any(same_person(who, answer.approver) for who in desk.approved_by())
     if approved and answer.decision == "approve":
         raise BadInput(f"{answer.approver} approved it already; under four eyes somebody else approves too")
 

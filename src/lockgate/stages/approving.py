@@ -147,11 +147,20 @@ def refuse_answer(question: Question, answer: Answer) -> None:
         return
     if answer.decision != "approve":
         raise BadInput(f"decision is {answer.decision!r}; allowed: approve, reject")
-    if question.four_eyes and answer.approver == question.started_by:
+    if question.four_eyes and same_person(answer.approver, question.started_by):
         raise BadInput(f"{answer.approver!r} started this release; under four eyes somebody else approves")
     missing = [item for item in question.checklist if item not in answer.checklist]
     if missing:
         raise BadInput(f"the checklist is not confirmed: {missing[0]!r}; confirm every item or reject")
+
+
+def same_person(one: str, other: str) -> bool:
+    """Tell whether two names are one person's, however they were typed.
+
+    >>> same_person("Ada", " ada"), same_person("ada", "grace")
+    (True, False)
+    """
+    return one.strip().casefold() == other.strip().casefold()
 
 
 def record(  # noqa: PLR0913 - two ports, three bound values, the answer and how many must agree

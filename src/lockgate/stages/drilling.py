@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lockgate.core.drill_plan import drill_section, seen_after_s
 from lockgate.core.drills import (
@@ -37,6 +37,7 @@ from lockgate.stages.drill_ground import ACTOR, Ground, Rehearsed
 
 TRAFFIC_S = 3.0  # ours: how long traffic is counted before the fault; at one request a second it shows
 DEAD_AFTER = timedelta(seconds=60)  # ours: a living drill writes a row twice a second
+SILENT_AFTER = timedelta(minutes=10)  # ours: a living rollout looks at least every few seconds or minutes
 READBACK = 16  # ours: fresh connections; of four workers each is missed less than once in a hundred drills
 _READS = 200  # of the log at the end; beyond that a drill of seconds was not all that was logged
 _TRAFFIC = (Event.TRAFFIC_INTENDED, Event.TRAFFIC_VERIFIED, Event.TRAFFIC_UNVERIFIED)
@@ -102,6 +103,10 @@ def _drilled(ground: Ground, started: DrillResult, champion: Digest, rows: Seque
     for left in ground.copies.left_behind(ground.model):
         ground.copies.remove(left)
     copy = ground.copies.make(champion, started.fault, drill=started.drill)
+    busy = occupied(ground, ground.ledger.rows(ground.model))  # counting traffic and signing a copy took a while
+    if busy is not None:
+        ground.copies.remove(copy.digest)
+        return replace(started, reason=busy)
     try:
         return _rehearsed(ground, started, flow, _plan(ground, started, section, champion, copy), copy)
     finally:
@@ -156,27 +161,43 @@ def occupied(ground: Ground, rows: Sequence[LedgerRow]) -> str | None:
     """Return why production is not free for a drill, in one sentence; None where it is."""
     if read_traffic(rows, ground.router.name).pending is not None:
         return f"the champion of {ground.model} is being changed; a drill would stand in its way"
-    under_way = _rollout_under_way(rows)
-    if under_way is not None:
-        return f"the rollout of {under_way} is under way; a drill would stand in its way"
-    for release in unfinished(rows):
-        last = next(row for row in reversed(rows) if row.release == release)
-        if ground.clock.now() - last.at < DEAD_AFTER:
-            return f"{release} is under way; one drill at a time"
-    return None
+    now = ground.clock.now()
+    rollout, drill = rollout_under_way(rows, now), drill_under_way(rows, now)
+    if rollout is not None:
+        return f"the rollout of {rollout} is under way; a drill would stand in its way"
+    return None if drill is None else f"{drill} is under way; one drill at a time"
 
 
-def _rollout_under_way(rows: Sequence[LedgerRow]) -> ReleaseId | None:
-    """Return the release whose rollout began and has not ended; drills are not counted."""
+def under_way(rows: Sequence[LedgerRow], now: datetime) -> str | None:
+    """Return what has production's traffic beside the champion, in words; None where nothing has."""
+    rollout = rollout_under_way(rows, now)
+    return drill_under_way(rows, now) if rollout is None else f"the rollout of {rollout}"
+
+
+def drill_under_way(rows: Sequence[LedgerRow], now: datetime) -> ReleaseId | None:
+    """Return the drill that lives: it began, has no result, and wrote a row a while ago."""
+    return next((drill for drill in unfinished(rows) if now - _last(rows, drill).at < DEAD_AFTER), None)
+
+
+def rollout_under_way(rows: Sequence[LedgerRow], now: datetime) -> ReleaseId | None:
+    """Return the release whose rollout began and has not ended; drills are not counted.
+
+    A rollout outlives its release's own run; one that fell silent after that is nobody's any more.
+    """
     open_: dict[ReleaseId, None] = {}
     for row in rows:
         if row.release is None or is_drill(row.release):
             continue
         if row.event is Event.ROLLOUT_BEGUN:
             open_[row.release] = None
-        elif row.event in (Event.ROLLOUT_ENDED, Event.RELEASE_ENDED):
+        elif row.event is Event.ROLLOUT_ENDED:
             open_.pop(row.release, None)
-    return next(iter(open_), None)
+    over = {row.release for row in rows if row.event is Event.RELEASE_ENDED}
+    return next((each for each in open_ if each not in over or now - _last(rows, each).at < SILENT_AFTER), None)
+
+
+def _last(rows: Sequence[LedgerRow], release: ReleaseId) -> LedgerRow:
+    return next(row for row in reversed(rows) if row.release == release)
 
 
 def _flow(ground: Ground) -> _Flow:

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 TURN_S = 1.0  # ours: harm is seen at most this long after it is in the log, and a lease of 10 s is renewed ten times
 _READS = 20  # of the log in one turn; more would keep the lease waiting
 _GOES_ON = (Phase.BAKING, Phase.PAUSED)
+_DECIDED = (Phase.PROMOTING, Phase.RETURNING, Phase.ENDED)
 _REFUSED = (RolloutAborted, ApprovalVoid, NotBlessed, IntegrityError)
 
 
@@ -58,6 +59,7 @@ class Controller:
         heard: The last wish that was heard, by its row.
         sequence: The routing that was verified last.
         recorded: Whether the end is on record already.
+        written: The last row that moved the rollout, by its record or written here; see `_write`.
     """
 
     world: World
@@ -68,13 +70,24 @@ class Controller:
     heard: int = 0
     sequence: int = 0
     recorded: bool = False
+    written: int = 0
+    _seen: int = 0
+    _renewed_at: float = 0.0
     _looked: float = 0.0
     _since: Counted | None = field(default=None)
 
     @classmethod
     def of(cls, world: World, found: RolloutRecord) -> Controller:
-        """Return the controller of a rollout on record, with what was counted of it so far."""
+        """Return the controller of a rollout on record, with what was counted of it so far.
+
+        Raises:
+            IntegrityError: What was counted is gone or damaged: harm that was in it would go unseen.
+        """
+        if not found.looks:
+            world.keeper.drop()  # kept before its first look, it is of a rollout of this release that ended
         kept = world.keeper.load()
+        if kept is None and len(found.looks) > 1 and found.rollout.phase not in _DECIDED:  # saved after each look
+            raise IntegrityError(f"what was counted of the rollout of {world.lane.release} is gone; start it again")
         return cls(
             world=world,
             rollout=found.rollout,
@@ -86,12 +99,13 @@ class Controller:
             heard=found.heard,
             sequence=found.sequence or 0,
             recorded=found.ended,
+            written=found.last,
         )
 
     def take_over(self) -> None:
         """Begin, or go on where another process stopped; a routing whose lease still lasts is not put in place anew."""
         now = self._now()
-        self._looked = now
+        self._looked = self._renewed_at = now
         if self.recorded:
             self.world.keeper.drop()
         elif self.rollout.phase is Phase.BEGUN:
@@ -123,16 +137,32 @@ class Controller:
         if self.rollout.phase in _GOES_ON and self._renewed():
             self._hear()
         if self.rollout.phase in _GOES_ON:
-            self._read()
-            self._look_if_due()
+            self._look_if_due(behind=self._read())
 
     def advance(self, event: machine.RolloutEvent) -> None:
         """Let the machine move, put the move on record, and carry out what follows from it."""
         self.rollout, commands = machine.advance(self.observer.course, self.rollout, event)
-        self.world.append(Event.ROLLOUT_MOVED, record.moved_payload(event, self.rollout))
+        self._write(Event.ROLLOUT_MOVED, record.moved_payload(event, self.rollout))
         self._show({})
         for command in commands:
             self._carry_out(command)
+
+    def _write(self, event: Event, payload: dict[str, Json]) -> None:
+        """Append a row that moves the rollout, if no other process has moved it since.
+
+        Raises:
+            LedgerConflict: One has: it carries the rollout on, and this process neither writes nor routes any more.
+        """
+        lane = self.world.lane
+        while True:
+            last = lane.ledger.last_seq(lane.model)
+            if last != self._seen and self.world.rows(*record.MOVES)[-1].seq != self.written:
+                raise LedgerConflict(f"another process carries the rollout of {lane.release} on; this one stands down")
+            try:
+                self.written = self._seen = self.world.append(event, payload, expect_seq=last).seq
+            except LedgerConflict:
+                continue
+            return
 
     def _now(self) -> float:
         return self.world.clock.now().timestamp()
@@ -140,7 +170,11 @@ class Controller:
     # -- the turn ------------------------------------------------------------------------------------------------------
 
     def _renewed(self) -> bool:
-        """Renew the lease; a server that does not answer lets it end by itself, and looks then find nothing."""
+        """Renew the lease; a server that does not answer lets it end by itself, and looks then find nothing.
+
+        What comes back after it had ended is placed and baked anew: meanwhile the step was not in force.
+        """
+        now = self._now()
         try:
             self.world.lane.router.renew(self.world.lane.model, self.sequence)
         except (LedgerConflict, IntegrityError) as other:
@@ -148,6 +182,10 @@ class Controller:
             return False
         except (TransientError, NotRunning) as silent:
             logger.warning("the lease of %s could not be renewed: %s", self.world.lane.salt, silent.message)
+        else:
+            lapsed, self._renewed_at = now - self._renewed_at >= self.world.lane.lease_s, now
+            if lapsed:
+                self.advance(machine.Resumed(now=now))
         return True
 
     def _hear(self) -> None:
@@ -158,23 +196,29 @@ class Controller:
                 what = str(row.payload.get("what"))
                 self.advance(machine.PersonAsked(now=self._now(), what=what, by=by, reason=reason))
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Read the logs, and tell whether there is more that is known to be there."""
         for _ in range(_READS):
             try:
                 seen = self.world.log.read(self.world.lane.model, self.cursor)
             except TransientError as broken:
                 logger.warning("the log of %s could not be read: %s", self.world.lane.model, broken.message)
-                return
+                return False
             self.tally.take(seen)
             self.cursor = seen.cursor
             if not seen.behind:
-                return
+                return False
+        return True
 
-    def _look_if_due(self) -> None:
+    def _look_if_due(self, *, behind: bool) -> None:
+        """Look where it is due; harm is seen in whatever was read, all else waits until the log was caught up with."""
         now = self._now()
         self._since = added(self._since, self.tally.counted(now))
         harm = self.observer.glance(self._since)
-        if harm is not None or is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s):
+        waits = behind and not machine.time_is_up(self.observer.course, self.rollout, now)
+        if harm is not None or (
+            not waits and is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s)
+        ):
             self._look(now, self._since, harm)
 
     def _look(self, now: float, counted: Counted, harm: Finding | None) -> None:
@@ -188,7 +232,7 @@ class Controller:
             time_is_up=machine.time_is_up(course, rollout, now),
         )
         self._looked, self._since = now, None
-        self.world.append(Event.ROLLOUT_LOOK, record.look_payload(rollout, judged, now))
+        self._write(Event.ROLLOUT_LOOK, record.look_payload(rollout, judged, now))
         self.world.keeper.save(self.cursor, self.tally.to_bytes())
         event = machine.looked(course, judged.look, judged.decision, now=now, next_share=judged.next_share)
         self.rollout, commands = machine.advance(course, rollout, event)  # the look's own row moves the state
@@ -207,7 +251,7 @@ class Controller:
             case machine.Return():
                 self._return()
             case machine.End():
-                self.world.append(Event.ROLLOUT_ENDED, record.ended_payload(command))
+                self._write(Event.ROLLOUT_ENDED, record.ended_payload(command))
                 self.world.keeper.drop()
 
     def _place(self, wanted: machine.Place) -> None:
@@ -219,7 +263,7 @@ class Controller:
             self.advance(machine.Unplaced(now=self._now(), reason=refused.message))
         else:
             self.sequence = int(str(row.payload["sequence"]))
-            self._looked = self._now()
+            self._looked = self._renewed_at = self._now()
             self.advance(machine.Placed(now=self._now()))
 
     def _promote(self) -> None:

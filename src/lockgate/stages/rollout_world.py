@@ -62,8 +62,13 @@ class World:
         """Return the rows of this rollout's release or drill."""
         return self.lane.ledger.rows(self.lane.model, release=self.lane.release, events=events)
 
-    def append(self, event: Event, payload: dict[str, Json]) -> LedgerRow:
-        """Append a row of this rollout."""
-        return self.lane.ledger.append(
-            self.lane.model, event, payload, release=self.lane.release, actor=self.lane.actor
+    def append(self, event: Event, payload: dict[str, Json], *, expect_seq: int | None = None) -> LedgerRow:
+        """Append a row of this rollout.
+
+        Raises:
+            LedgerConflict: The model's last row is another than `expect_seq`.
+        """
+        lane = self.lane
+        return lane.ledger.append(
+            lane.model, event, payload, release=lane.release, actor=lane.actor, expect_seq=expect_seq
         )

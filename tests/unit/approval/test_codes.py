@@ -94,6 +94,15 @@ def test_the_code_of_somebody_who_was_revoked_since_is_refused(waiting: Waiting)
     assert "maria was revoked" in waiting.refused(waiting.give(waiting.answer(code)))
 
 
+def test_a_code_of_a_token_that_was_revoked_is_refused_also_when_its_person_has_a_new_one(waiting: Waiting) -> None:
+    stolen = waiting.code("maria")
+    waiting.clock.advance(60)
+    waiting.approvers.revoke("maria", by="root")
+    waiting.tokens["maria"] = waiting.approvers.add("maria", Role.APPROVER, by="root")
+    assert "before maria was added" in waiting.refused(waiting.give(waiting.answer(stolen)))
+    assert waiting.give(waiting.answer(waiting.code("maria")), attempt=1).settled
+
+
 @pytest.mark.parametrize("code", ["", "maria", "a:b:c:d", "maria:99999999999999:x:y", "maria:1:x:", ":::"])
 def test_what_is_no_code_is_refused(waiting: Waiting, code: str) -> None:
     assert "no code" in waiting.refused(waiting.give(waiting.answer(code)))

@@ -125,6 +125,17 @@ def test_who_may_not_roll_back_does_not_and_it_is_on_record(
     assert "lockgate-wrong" not in str(row) + said.stderr
 
 
+@pytest.mark.parametrize(("who", "says"), [(None, "needs the token of a person"), ("vic", "vic is viewer")])
+def test_who_may_not_control_production_plants_no_fault_in_it(
+    machine: Machine, tokens: dict[str, str], who: str | None, says: str
+) -> None:
+    said = machine.run("drill", "--model", MODEL, token=None if who is None else tokens[who])
+    assert said.exit_code == 2
+    assert says in " ".join(said.stderr.split())
+    (row,) = machine.refusals()
+    assert row.payload["what"] == "to drill flight-delays"
+
+
 @pytest.mark.parametrize("name", ["otto", "maria", "root"])
 def test_an_operator_and_whoever_may_more_may_control(
     machine: Machine, tokens: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch

@@ -178,6 +178,8 @@ def test_a_token_file_is_never_written_over_and_gone_when_no_token_was_made(tmp_
     with pytest.raises(BadInput, match="exists"), token_file(path):
         pass
     assert path.read_text() == "mine"
+    with pytest.raises(BadInput, match="cannot be written"), token_file(path / "beneath a file"):
+        pass
 
 
 def test_the_stack_does_not_inherit_the_token_of_who_starts_it() -> None:

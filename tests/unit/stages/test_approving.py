@@ -127,6 +127,7 @@ def test_an_approval_is_void_when_what_was_seen_is_not_what_would_ship(what: str
         ({}, replace(YES, approver=" "), "approver is empty"),
         ({"approvers": ("ada",)}, YES, "may not decide; approvers: ada"),
         ({"four_eyes": True}, replace(YES, approver="ada"), "somebody else approves"),
+        ({"four_eyes": True}, replace(YES, approver=" Ada"), "somebody else approves"),
         ({}, replace(YES, checklist=()), "checklist is not confirmed"),
         ({}, replace(YES, decision="maybe"), "allowed: approve, reject"),
         ({}, replace(YES, decision="reject", reason=" "), "a rejection needs a reason"),

@@ -211,7 +211,7 @@ def _resumed(course: Course, rollout: Rollout, _event: Resumed) -> _Next:
         return rollout, (Promote(),)
     if rollout.phase is Phase.RETURNING:
         return rollout, (Return(reason=rollout.reason),)
-    again = "another process took over; what was in force is put in place again"
+    again = "its lease ended, or another process took over; what was in force is put in place again"
     rollout = replace(rollout, phase=Phase.PLACING, clear=False, reason=again, next=f"{_place(rollout)} is verified")
     return rollout, (Place(weight=rollout.share, shadow=rollout.shadow),)
 

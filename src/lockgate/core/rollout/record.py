@@ -19,7 +19,7 @@ from datetime import datetime
 from lockgate.core.ids import Digest, Json, ReleaseId, as_float, to_json
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.alpha import Allocation
-from lockgate.core.online.guardrails import Look
+from lockgate.core.online.guardrails import Look, RolloutVerdict
 from lockgate.core.online.means import Effect
 from lockgate.core.records import read_record
 from lockgate.core.rollout.look_record import (
@@ -31,11 +31,23 @@ from lockgate.core.rollout.look_record import (
     read_evidence_of,
     read_look,
 )
-from lockgate.core.rollout.machine import End, PersonAsked, Rollout, RolloutEvent, advance, event_json, read_event
+from lockgate.core.rollout.machine import (
+    End,
+    PersonAsked,
+    Phase,
+    Rollout,
+    RolloutEvent,
+    advance,
+    event_json,
+    read_event,
+)
 from lockgate.core.rollout.steps import Course, in_order
 from lockgate.errors import IntegrityError
 
+MOVES = (Event.ROLLOUT_BEGUN, Event.ROLLOUT_LOOK, Event.ROLLOUT_MOVED, Event.ROLLOUT_ENDED)
+"""Rows that only who carries a rollout writes: `RolloutRecord.last` is the last of them."""
 __all__ = [
+    "MOVES",
     "Asked",
     "JudgedLook",
     "LookRow",
@@ -87,6 +99,7 @@ class RolloutRecord:
         wishes: What people asked and is not answered yet, oldest first.
         heard: Row of the last wish that was answered; of the beginning while there is none.
         sequence: The routing that was verified last; None: none was.
+        last: The last row that moved it: beginning, look, move or end. Who carries it on writes after this one alone.
         ended: Whether its end is on record. `Resumed` brings a state that ended without it to `End` again.
     """
 
@@ -100,6 +113,7 @@ class RolloutRecord:
     wishes: tuple[Asked, ...] = ()
     heard: int
     sequence: int | None = None
+    last: int = 0
     ended: bool = False
 
     @property
@@ -175,19 +189,19 @@ def read_begun(row: LedgerRow) -> RolloutRecord:
         salt, run = str(row.payload["salt"]), str(row.payload.get("run") or "")
     except (KeyError, TypeError) as wrong:
         raise IntegrityError(f"row {row.seq} is no rollout_begun row ({wrong!r})") from wrong
-    return RolloutRecord(begun=row.seq, course=course, salt=salt, run=run, rollout=rollout, heard=row.seq)
+    return RolloutRecord(begun=row.seq, course=course, salt=salt, run=run, rollout=rollout, heard=row.seq, last=row.seq)
 
 
 def _look_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
     look = read_look(row)
     state, _ = advance(found.course, found.rollout, look_event(found.course, look))
     p_before = p_after(read_evidence_of(row), found.p_before)
-    return replace(found, looked=(*found.looked, look), rollout=state, p_before=p_before)
+    return replace(found, looked=(*found.looked, look), rollout=state, p_before=p_before, last=row.seq)
 
 
 def _moved_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
     event, state = read_event(row.payload["event"]), read_record(Rollout, row.payload["state"])
-    found = replace(found, rollout=state)
+    found = replace(found, rollout=state, last=row.seq)
     if isinstance(event, PersonAsked) and found.wishes:
         return replace(found, heard=found.wishes[0].seq, wishes=found.wishes[1:])
     return found
@@ -203,8 +217,13 @@ def _routed_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
     return replace(found, sequence=int(str(row.payload["sequence"])))
 
 
-def _ended_folded(found: RolloutRecord, _row: LedgerRow) -> RolloutRecord:
-    return replace(found, ended=True)
+def _ended_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
+    """Take the end from its row: one that was refused or given up ends where the machine had not come to it."""
+    verdict, reason = RolloutVerdict(str(row.payload["verdict"])), str(row.payload.get("reason") or "")
+    if found.rollout.phase is not Phase.ENDED:
+        state = replace(found.rollout, phase=Phase.ENDED, share=0.0, shadow=0.0, verdict=verdict, reason=reason)
+        found = replace(found, rollout=replace(state, next="the champion serves"))
+    return replace(found, ended=True, last=row.seq)
 
 
 _FOLDS = {
