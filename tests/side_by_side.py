@@ -242,6 +242,7 @@ class Second:
     """
 
     def __init__(self, config: pytest.Config, orders: int, reports: int) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
         for each in (orders, reports):
             os.set_inheritable(each, False)
         self._config = config

@@ -50,6 +50,7 @@ def started(folder: Path, *options: str, **files: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - under a shell's `&` too
     )
 
 

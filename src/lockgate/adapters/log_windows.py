@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -39,8 +40,9 @@ logger = logging.getLogger(__name__)
 
 MEMORY: Final = "1500MB"  # of DuckDB's buffers: with Python and Parquet's own beside it stays below 2 GiB
 THREADS: Final = 2
-TRIES: Final = 5
+TRIES: Final = 9
 """How often a reading is begun again because the archive has replaced its files. Ours: it does so once a minute."""
+AGAIN_S: Final = 0.2  # before the second try, and so much longer before each later one: a pass takes seconds
 
 
 def summarise(
@@ -81,6 +83,7 @@ def _whole(
                     f"the logs of {model} cannot be read now ({replaced}); see that {settings.serving('production')} "
                     "can be read and that there is room on the disk, and run it again"
                 ) from replaced
+            time.sleep(AGAIN_S * (TRIES - left))
         except duckdb.OutOfMemoryException as full:
             raise TransientError(
                 f"a day of {model} needs more than {MEMORY} and the disk under {store.scratch} has no room for the "
