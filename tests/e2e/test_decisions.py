@@ -7,7 +7,7 @@ import pytest
 from lockgate.core.ledger import Event
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def run_of(stack: Stack, release: str) -> str:
@@ -49,7 +49,6 @@ def test_a_rejected_release_ends_in_a_state_of_that_name_and_production_keeps_wh
     stack.check("toy-waits")
 
 
-@pytest.mark.soak
 def test_nobody_decides_and_the_release_expires(stack: Stack) -> None:
     stack.land("toy-late")
     ended = stack.await_end("toy-late-0001")

@@ -223,5 +223,5 @@ class RoutingMachine(RuleBasedStateMachine):
             assert set(self.route.loaded).isdisjoint(self.route.refused)
 
 
-RoutingMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=20, deadline=None)
+RoutingMachine.TestCase.settings = settings(max_examples=4, stateful_step_count=12, deadline=None)
 TestRouting = pytest.mark.integration(RoutingMachine.TestCase)  # six seconds
