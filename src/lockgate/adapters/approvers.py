@@ -18,13 +18,12 @@ import hmac
 import json
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from lockgate.adapters.durable_files import room_for
+from lockgate.adapters.durable_files import room_for, written_aside
 from lockgate.config import Settings
 from lockgate.core.approval_code import CODE_S, Bound, Claim, make_code, read_code
 from lockgate.core.approval_people import PEOPLE, Person, Role, read_people, refuse_new, refuse_revoking
@@ -231,9 +230,4 @@ def _aside(path: Path, content: bytes) -> Path:
     """Write a file beside where it belongs, mode 600 from its first byte."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with room_for(path.name, path.parent):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    return Path(name)
+        return written_aside(path, content)

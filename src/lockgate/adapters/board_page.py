@@ -11,6 +11,7 @@ import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from lockgate.adapters.pages import page_environment
 from lockgate.core.board import BoardContent
 
 if TYPE_CHECKING:
@@ -60,19 +61,7 @@ def _source(name: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    import jinja2
-    from markupsafe import Markup
-
     from lockgate.adapters.board_view import ago, told
     from lockgate.adapters.dossier_words import sentence
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lockgate.adapters", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # drawn by us from numbers; names of the data in them were escaped where they were drawn
-    environment.filters |= {"ago": ago, "sentence": sentence, "told": told, "drawn": Markup}
-    return environment
+    return page_environment(ago=ago, sentence=sentence, told=told)

@@ -18,6 +18,7 @@ from lockgate.adapters.dossier_plots import (
     roc_plot,
 )
 from lockgate.adapters.durable_files import write_whole
+from lockgate.adapters.pages import page_environment
 from lockgate.core.delivery import Delivery
 from lockgate.core.ids import Digest, Json, ReleaseId, digest_bytes
 from lockgate.core.maturity import Assessment
@@ -90,22 +91,9 @@ def render_dossier(facts: DossierFacts, out: Path) -> Digest:
 
 
 def _template() -> jinja2.Template:
-    import jinja2
-    from markupsafe import Markup
-
     from lockgate.adapters.dossier_words import sentence
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lockgate.adapters", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["sentence"] = sentence
-    # drawn by us from numbers; names of the data in them were escaped by the drawing library
-    environment.filters["drawn"] = Markup
-    return environment.get_template("dossier.html.j2")
+    return page_environment(sentence=sentence).get_template("dossier.html.j2")
 
 
 def dossier_html(facts: DossierFacts) -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,16 @@ def sha256_of(path: Path) -> Digest:
     """Return the sha256 of a file's bytes."""
     with path.open("rb") as file:
         return Digest(hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def written_aside(path: Path, content: bytes) -> Path:
+    """Write a file beside where it belongs, mode 600 from its first byte; the caller puts it in place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)
 
 
 def copy_whole(source: Path, target: Path, *, modified_s: float | None = None) -> None:

@@ -51,13 +51,13 @@ def is_ready(health: Health, *, started: float, age_s: float) -> bool:
         return age_s >= health.alive_s
     if health.kind is HealthKind.HTTP:
         return answers(health.url)
-    body = _ask("POST", health.url, body=b"{}")
+    body = ask("POST", health.url, body=b"{}")
     return body is not None and _fresh_worker(body, started)
 
 
 def answers(url: str, *, timeout_s: float = _TIMEOUT_S) -> bool:
     """Tell whether a URL answers 200."""
-    return _ask("GET", url, timeout_s=timeout_s) is not None
+    return ask("GET", url, timeout_s=timeout_s) is not None
 
 
 def _fresh_worker(body: bytes, started: float) -> bool:
@@ -69,7 +69,8 @@ def _fresh_worker(body: bytes, started: float) -> bool:
     return any(beat.timestamp() >= started for beat in beats)
 
 
-def _ask(method: str, url: str, *, body: bytes | None = None, timeout_s: float = _TIMEOUT_S) -> bytes | None:
+def ask(method: str, url: str, *, body: bytes | None = None, timeout_s: float = _TIMEOUT_S) -> bytes | None:
+    """Return what is answered with 200; None where nobody does in time."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
     headers = {"content-type": "application/json"} if body else {}

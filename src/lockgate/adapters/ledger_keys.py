@@ -9,10 +9,10 @@ import base64
 import binascii
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lockgate.adapters.durable_files import written_aside
 from lockgate.config import Settings
 from lockgate.errors import ConfigError, TransientError
 
@@ -108,7 +108,7 @@ def _make(path: Path) -> None:
 
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = _write_aside(path, pem)  # mkstemp makes it 0600
+    temporary = written_aside(path, pem)  # mkstemp makes it 0600
     try:
         os.link(temporary, path)  # unlike rename, a link never replaces a key that is already there
     except FileExistsError:
@@ -121,18 +121,9 @@ def _write_public(key: EllipticCurvePrivateKey, public: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    temporary = _write_aside(public, pem)
+    temporary = written_aside(public, pem)
     temporary.chmod(0o644)
     temporary.replace(public)
-
-
-def _write_aside(path: Path, content: bytes) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(name)
 
 
 def _read_private(path: Path) -> EllipticCurvePrivateKey:

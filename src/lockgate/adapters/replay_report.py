@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lockgate.adapters.dossier_svg import BAD, INK, MUTED, OURS, THEIRS, svg
 from lockgate.adapters.durable_files import write_whole
+from lockgate.adapters.pages import page_environment
 from lockgate.core.estimates import items, number
 from lockgate.core.ids import Json
 from lockgate.core.replay_comparison import ALWAYS, NEVER, ORACLE, SERVED
@@ -40,22 +41,10 @@ def write_report(result: Mapping[str, Json], folder: Path) -> Path:
 
 def report_html(result: Mapping[str, Json]) -> str:
     """Return the page of a replay's result."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lockgate.adapters", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # drawn by us from numbers; names of the data in them were escaped by the drawing library
-    environment.filters["drawn"] = Markup
     policies = [each for each in items(result.get("policies")) if isinstance(each, Mapping)]
     shown = [_shown(number_, policy) for number_, policy in enumerate(policies)]
     both = None if len(policies) < 2 else _side_by_side(policies)
-    return environment.get_template(_TEMPLATE).render(result=result, policies=shown, both=both)
+    return page_environment().get_template(_TEMPLATE).render(result=result, policies=shown, both=both)
 
 
 def _shown(place: int, policy: Policy) -> dict[str, object]:
