@@ -35,14 +35,14 @@ from tests.integration.rollout_controller import MODEL, Place
 from tests.server_process import ROW, Server, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-LEASE_S = 2.0
+LEASE_S = 4.0
 QUICK = RolloutSection(
     strategy=RolloutStrategy.CANARY,
     guardrails=GuardrailsSection(latency=None),
     plan=PlanSection(margin=0.2, looks=(1.0,)),
     look_s=0.5,
     lease_s=LEASE_S,
-    max_duration_s=25.0,
+    max_duration_s=45.0,
 )
 SECTIONS = {
     "shadow": replace(
