@@ -27,9 +27,6 @@ from lockgate.line.model_line import Line
 from lockgate.ports import Batch
 from lockgate.stages import learning, releasing
 
-ASKED = "lockgate.retrain.asked"
-"""The orchestrator's event by which another program asks; see prefect.yaml."""
-
 
 class Answer(StrEnum):
     """What became of a message."""

@@ -8,7 +8,6 @@ was killed in the middle is simply taken again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from lockgate.core.ids import Digest, ModelName, ReleaseId
@@ -60,9 +59,3 @@ def nothing_served(model: ModelName, now: datetime) -> MonitorReport:
 def record(ledger: Ledger, report: MonitorReport) -> LedgerRow:
     """Put a look on record; one row a look, which is also how others know that somebody looked."""
     return ledger.append(report.model, Event.MONITORED, report.recorded(), actor=ACTOR)
-
-
-def newest_findings(rows: Sequence[LedgerRow]) -> LedgerRow | None:
-    """Return the newest row of a look; None before the first."""
-    looked = [row for row in rows if row.event is Event.MONITORED]
-    return looked[-1] if looked else None

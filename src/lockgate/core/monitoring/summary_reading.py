@@ -20,15 +20,6 @@ def merged(days: Sequence[DaySummary]) -> DaySummary | None:
     return reduce(merge, days) if days else None
 
 
-def mean_loss(labels: LabelSums) -> float:
-    """Return the mean loss; NaN without labels.
-
-    >>> mean_loss(LabelSums(n=4, loss=1.0))
-    0.25
-    """
-    return labels.loss / labels.n if labels.n else math.nan
-
-
 def auc(labels: LabelSums) -> float:
     """Return the area under the ROC curve, pairs in one bin counting half; NaN where a class is absent.
 
