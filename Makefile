@@ -48,7 +48,8 @@ selftest: $(STAMP)  ## Push known-bad candidates through the real line; each mus
 	$(BIN)/lockgate selftest
 
 soak: $(STAMP)  ## The long matrices; results go to docs/results/
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak --hypothesis-profile=default
+	$(BIN)/python -m pytest tests/unit -m "not soak" --hypothesis-profile=default
 
 bench: $(STAMP)  ## What one release costs, stage by stage
 	$(BIN)/python benchmarks/release_time.py

@@ -74,7 +74,8 @@ def upper_ends(edges: Sequence[float]) -> tuple[list[float], list[int]]:
     """
     ends: dict[float, int] = {}
     for place, edge in enumerate(edges):
-        below = float(np.nextafter(np.float32(edge), np.float32(-np.inf)))
+        with np.errstate(over="ignore"):  # below the least float32 is -inf, and only an infinite value is there
+            below = float(np.nextafter(np.float32(edge), np.float32(-np.inf)))
         if below < edge and below not in ends:  # else no float32 lies between this edge and the one before
             ends[below] = 2 * place
         ends[edge] = 2 * place + 1

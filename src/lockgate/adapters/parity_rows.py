@@ -56,7 +56,8 @@ def boundary_rows(frame: pd.DataFrame, form: GraphForm, splits: Splits, seed: in
     made = _Maker(frame, seed)
     for name in columns:
         at = _spread(splits.get(name, own_values(frame, name)), budget)
-        below, above = (np.nextafter(at, np.float32(limit)) for limit in (-np.inf, np.inf))
+        with np.errstate(over="ignore"):  # what is infinite is left out below
+            below, above = (np.nextafter(at, np.float32(limit)) for limit in (-np.inf, np.inf))
         exact, step = at.astype(np.float64), above.astype(np.float64) - at.astype(np.float64)
         values = np.concatenate([exact, below, above, exact + step / 3, exact - step / 3])
         made.add(name, values[np.isfinite(values)])

@@ -107,6 +107,7 @@ def _text(value: Any, name: str, ground: Ground, rng: np.random.Generator) -> st
 
 def _stepped(value: np.float32, steps: int) -> float:
     """Return the float32 so many steps on."""
-    for _ in range(abs(steps)):
-        value = np.nextafter(value, np.float32(np.inf if steps > 0 else -np.inf))
+    with np.errstate(over="ignore"):  # beyond the largest float32 there is infinity
+        for _ in range(abs(steps)):
+            value = np.nextafter(value, np.float32(np.inf if steps > 0 else -np.inf))
     return float(value)

@@ -137,7 +137,8 @@ def _out_of_range(name: str, was: Mapping[str, Json], values: Column) -> list[di
 
 def _outwards(bound: float, towards: float) -> float:
     """Return the next float32 beyond a bound: contracts hold what a model saw, raw rows hold float64."""
-    return float(np.nextafter(np.float32(bound), np.float32(towards)))
+    with np.errstate(over="ignore"):  # beyond the largest float32 there is infinity
+        return float(np.nextafter(np.float32(bound), np.float32(towards)))
 
 
 def _floats(values: Column) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lockgate.adapters import log_windows_sql as sql
@@ -225,6 +225,7 @@ def test_columns_and_folders_may_be_called_anything(
     st.lists(st.floats(width=32, allow_nan=False), max_size=6, unique_by=lambda x: x + 0.0),
     st.lists(st.floats() | st.none() | st.sampled_from([0.0, -0.0, 1e-45, 1e300, -1e300]), max_size=20),
 )
+@example([-3.4028234663852886e38, 3.4028234663852886e38], [-math.inf, math.inf])
 def test_numbers_fall_into_the_bins_that_drift_has_for_them(edges: list[float], values: list[float | None]) -> None:
     edges = sorted(edges)
     told = values + edges  # a value on an edge tells most
