@@ -16,7 +16,8 @@ from pathlib import Path
 from lockgate.core.alerting.messages import Message
 from lockgate.core.contract import ModelBundle
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, canonical_json
-from lockgate.core.ledger import Event, LedgerRow, ModelState, next_row, project
+from lockgate.core.ledger import Event, LedgerRow, next_row
+from lockgate.core.model_state import ModelState, project
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, NotRunning, TransientError
 from lockgate.ports import Delivered, Readback

@@ -14,7 +14,8 @@ from lockgate.adapters.signer import ensure_keys
 from lockgate.adapters.sql_ledger import SqlLedger
 from lockgate.bootstrap import Services, services
 from lockgate.core.ids import ModelName, Stage
-from lockgate.core.ledger import Event, LedgerRow, ModelState
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.core.model_state import ModelState
 from lockgate.core.progress import Progress
 from lockgate.line import begin, close, line_of, run
 from tests.e2e.toy_project import make_project, rows

@@ -15,7 +15,8 @@ from sqlalchemy import create_engine, exc, make_url
 from lockgate.adapters.ledger_keys import LedgerSigner
 from lockgate.adapters.sql_ledger import SqlLedger
 from lockgate.core.ids import Json, ModelName, ReleaseId
-from lockgate.core.ledger import GENESIS, Event, broken_at, hash_row, project
+from lockgate.core.ledger import GENESIS, Event, broken_at, hash_row
+from lockgate.core.model_state import project
 from lockgate.errors import LedgerConflict
 from lockgate.ports import Ledger
 from tests.fakes import FakeClock, FakeLedger

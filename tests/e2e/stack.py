@@ -28,7 +28,8 @@ from lockgate.adapters.stack_state import ProcessState, Running
 from lockgate.bootstrap import Services
 from lockgate.config import Settings
 from lockgate.core.ids import ModelName
-from lockgate.core.ledger import Event, LedgerRow, ModelState, broken_at
+from lockgate.core.ledger import Event, LedgerRow, broken_at
+from lockgate.core.model_state import ModelState
 from tests.e2e.toy_project import FIRST_DAYS, rows
 
 T = TypeVar("T")

@@ -22,7 +22,8 @@ from lockgate.adapters.ledger_database import WRITES, answering, checked_url, op
 from lockgate.adapters.ledger_tables import HEADS, LEDGER, create_tables, tables_exist
 from lockgate.core.heads import Head, head_message
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, canonical_json
-from lockgate.core.ledger import Event, LedgerRow, ModelState, next_row, project
+from lockgate.core.ledger import Event, LedgerRow, next_row
+from lockgate.core.model_state import ModelState, project
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, TransientError
 from lockgate.ports import Clock
 

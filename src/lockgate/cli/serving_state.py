@@ -16,7 +16,7 @@ from lockgate.errors import LockgateError
 
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
-    from lockgate.core.ledger import ModelState
+    from lockgate.core.model_state import ModelState
 
 
 def show_models(surface: Surface, settings: Settings) -> list[dict[str, Json]]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from lockgate.adapters.code_identity import program_digest
 from lockgate.core.ids import Digest, digest_bytes
-from lockgate.core.ledger import Event, OpenRelease, Outcome
+from lockgate.core.ledger import Event, Outcome
+from lockgate.core.model_state import OpenRelease
 from lockgate.errors import BadInput, IntegrityError, NotBlessed
 from lockgate.line.model_line import Line
 from lockgate.stages.overriding import no_longer_overridden

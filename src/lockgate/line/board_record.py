@@ -15,7 +15,8 @@ from lockgate.core.delivery import Delivery, delivery
 from lockgate.core.drills import DrillVerdict, is_drill, results_of
 from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Digest, Json, ModelName
-from lockgate.core.ledger import Event, LedgerRow, ModelState, Outcome, project
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.model_state import ModelState, project
 from lockgate.core.rollout.record import read_rollout
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.traffic import Kind

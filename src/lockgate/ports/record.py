@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from lockgate.core.ids import Json, ModelName, ReleaseId
-from lockgate.core.ledger import Event, LedgerRow, ModelState
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.core.model_state import ModelState
 
 
 class Clock(Protocol):

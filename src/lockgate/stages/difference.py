@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from lockgate.core.estimates import number, read_estimate, within
 from lockgate.core.ids import Json, ReleaseId
-from lockgate.core.ledger import Event, LedgerRow, project
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.core.model_state import project
 from lockgate.stages.history import last_of, rows_of
 from lockgate.stages.recording import newest_reports
 

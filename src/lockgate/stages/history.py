@@ -12,7 +12,8 @@ from datetime import datetime
 
 from lockgate.core.approval_overrides import shouts, standing
 from lockgate.core.ids import Digest, Json, ReleaseId
-from lockgate.core.ledger import Event, LedgerRow, Outcome, project
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.model_state import project
 from lockgate.core.verdict import Check, GateReport, Verdict
 from lockgate.errors import BadInput
 from lockgate.stages.recording import newest_reports

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from lockgate.core.ids import Json, ModelName
-from lockgate.core.ledger import Event, LedgerRow, OpenRelease, Outcome
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.model_state import OpenRelease
 from lockgate.core.spec import ReleaseSpec
 from lockgate.ports import Clock, FlowRuns, Ledger, Notifier, RunState
 from lockgate.stages.approving import tell

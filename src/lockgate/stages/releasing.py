@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lockgate.core.ids import Digest, Json, ReleaseId, to_json
-from lockgate.core.ledger import Event, LedgerRow, ModelState, OpenRelease, Outcome
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.model_state import ModelState, OpenRelease
 from lockgate.core.progress import Progress
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, LedgerConflict, TransientError

@@ -13,7 +13,8 @@ from lockgate.cli.options import either, model_of
 from lockgate.cli.release_commands import answer_form, confirm, give_answer, waiting_run
 from lockgate.cli.surface import Surface
 from lockgate.core.ids import Json, ModelName, ReleaseId
-from lockgate.core.ledger import Event, LedgerRow, ModelState, next_row, project
+from lockgate.core.ledger import Event, LedgerRow, next_row
+from lockgate.core.model_state import ModelState, project
 from lockgate.errors import ApprovalVoid, BadInput
 from lockgate.ports import RunState
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
-from lockgate.core.ledger import GENESIS, Event, LedgerRow, Outcome, broken_at, hash_row, next_row, project
+from lockgate.core.ledger import GENESIS, Event, LedgerRow, Outcome, broken_at, hash_row, next_row
+from lockgate.core.model_state import project
 
 MODEL = ModelName("toy")
 RELEASE = ReleaseId("toy-0001")

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from lockgate.core.ids import Digest, Json, ReleaseId, as_float
 from lockgate.core.learning.triggers import TriggerKind, kind_of
-from lockgate.core.ledger import Event, LedgerRow, ModelState, Outcome
+from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.model_state import ModelState
 
 WEEK = timedelta(days=7)
 EVENTS = (Event.RELEASE_OPENED, Event.BATCH_INGESTED, Event.BATCH_QUARANTINED)
