@@ -20,6 +20,7 @@ from lockgate.core.model_state import project
 from lockgate.errors import LedgerConflict
 from lockgate.ports import Ledger
 from tests.fakes import FakeClock, FakeLedger
+from tests.postgres_process import NOT_HERE, postgres_programs, running_postgres
 
 MODEL, OTHER = ModelName("flights"), ModelName("loans")
 FIRST = ReleaseId("flights-0001")
@@ -34,9 +35,9 @@ def _sqlite(folder: Path) -> SqlLedger:
     return SqlLedger(f"sqlite:///{folder}/deep/ledger.db", FakeClock(step=timedelta(seconds=1)), signer)
 
 
-def _postgres(folder: Path) -> SqlLedger:
-    """Use a schema of its own in the database that LOCKGATE_TEST_POSTGRES_URL names, driver included."""
-    url = make_url(os.environ[_POSTGRES])
+def _on_postgres(folder: Path, server: str) -> SqlLedger:
+    """Use a schema of its own in a server's database."""
+    url = make_url(server)
     schema = f"lockgate_{uuid4().hex}"
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -46,25 +47,30 @@ def _postgres(folder: Path) -> SqlLedger:
     return SqlLedger(own, FakeClock(step=timedelta(seconds=1)), LedgerSigner(folder / "keys" / "ledger.key"))
 
 
-_POSTGRES = "LOCKGATE_TEST_POSTGRES_URL"
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """The server that LOCKGATE_TEST_POSTGRES_URL names, or one that ends with these tests."""
+    named, programs = os.environ.get("LOCKGATE_TEST_POSTGRES_URL"), postgres_programs()
+    if named is not None:
+        yield named
+    elif programs is None:
+        pytest.skip(NOT_HERE)
+    else:
+        with running_postgres(programs) as url:
+            yield url
+
+
 _LEDGERS = [
     pytest.param(_fake, id="fake"),
     pytest.param(_sqlite, id="sqlite"),
-    pytest.param(
-        _postgres,
-        id="postgres",
-        marks=[
-            pytest.mark.integration,
-            pytest.mark.skipif(_POSTGRES not in os.environ, reason=f"{_POSTGRES} names no database"),
-        ],
-    ),
+    pytest.param(None, id="postgres", marks=pytest.mark.integration),
 ]
 
 
 @pytest.fixture(params=_LEDGERS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    make: Callable[[Path], FakeLedger | SqlLedger] = request.param
-    made = make(tmp_path)
+    make: Callable[[Path], FakeLedger | SqlLedger] | None = request.param
+    made = _on_postgres(tmp_path, request.getfixturevalue("postgres_url")) if make is None else make(tmp_path)
     yield made
     if isinstance(made, SqlLedger):
         made.close()
