@@ -96,7 +96,7 @@ class DeltaDatasetStore:
         table = open_table(self._settings.table(spec.name))
         if table is None:
             raise BadInput(f"nothing was ingested for {spec.name} yet; land a file: lockgate land FILE -m {spec.name}")
-        return snapshots.freeze(table.to_pyarrow_table(), spec, self._settings.snapshots, BATCH, table.version())
+        return snapshots.freeze(table.to_pyarrow_dataset(), spec, self._settings.snapshots, BATCH, table.version())
 
     def snapshot(self, digest: Digest) -> Snapshot:
         """Return the snapshot of that digest; see `snapshots.load`."""

@@ -11,18 +11,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
+from numpy.typing import NDArray
+from pyarrow.compute import sort_indices  # type: ignore[import-untyped]  # no stubs published
+from pyarrow.dataset import Dataset, InMemoryDataset  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.adapters.durable_files import room_for, sha256_of
-from lockgate.adapters.split import PARTS, split
+from lockgate.adapters.split import PARTS, Split, split
 from lockgate.core.ids import Digest, Json, canonical_json, digest_of, is_digest
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, IntegrityError
@@ -32,31 +36,30 @@ from lockgate.serving.disk import sync
 SCHEMA_VERSION = 1
 BATCH_PART = "batch"
 _INDEX = "snapshot.json"
+_ROW_GROUP = 1 << 20  # pyarrow's own default
 
 
-def freeze(table: pa.Table, spec: ReleaseSpec, folder: Path, batch_column: str, table_version: int) -> Snapshot:
+def freeze(
+    source: Dataset | pa.Table, spec: ReleaseSpec, folder: Path, batch_column: str, table_version: int
+) -> Snapshot:
     """Split a table into a snapshot; the same rows and split give the same snapshot.
 
+    In memory are every row once, unsorted, and one row group of what is written.
+
     Args:
-        table: Every row, with the technical `batch_column`.
+        source: Every row, with the technical `batch_column`, in the same order each time it is read.
         spec: Says how to split.
         folder: Where snapshots lie.
         batch_column: Ordinal of the batch that brought the row; the largest is the newest batch.
-        table_version: The Delta version of `table`.
+        table_version: The Delta version of `source`.
 
     Raises:
         BadInput: The table is empty, or too short for the split.
         TransientError: The disk is full; nothing half-written is visible.
     """
-    if table.num_rows == 0:
-        raise BadInput(f"the table of {spec.name} is empty; land a file")
-    ordered = table.sort_by([(name, "ascending") for name in (spec.data.time, *spec.data.key)])
-    needed = [*spec.data.key, spec.data.time, spec.data.label, *([spec.split.group] if spec.split.group else [])]
-    divided = split(ordered.select(list(dict.fromkeys(needed))).to_pandas(), spec)
-    ordinals = ordered[batch_column].to_numpy()
-    masks = {**divided.rows, BATCH_PART: ordinals == ordinals.max()}
-    rows = ordered.drop_columns([batch_column])
-    batch_unlabelled = rows[spec.data.label].filter(pa.array(masks[BATCH_PART])).null_count
+    table = InMemoryDataset(source) if isinstance(source, pa.Table) else source
+    order, divided, newest, batch_unlabelled = _divided(table, spec, batch_column)
+    masks = {**divided.rows, BATCH_PART: newest}
     facts: dict[str, Json] = {
         "schema_version": SCHEMA_VERSION,
         "model": spec.name,
@@ -66,9 +69,36 @@ def freeze(table: pa.Table, spec: ReleaseSpec, folder: Path, batch_column: str, 
         "unlabelled": {**divided.unlabelled, BATCH_PART: batch_unlabelled},
         "quarantined": divided.quarantined,
     }
-    parts = {part: rows.filter(pa.array(mask)) for part, mask in masks.items()}
+    rows = table.to_table(columns=[name for name in table.schema.names if name != batch_column])
+    parts = {part: _groups(rows, order[mask]) for part, mask in masks.items()}
     # The same rows may have been frozen before an incident was named whose rows are in the holdout alone.
     return replace(load(folder, _write(parts, facts, spec, folder)), quarantined=divided.quarantined)
+
+
+def _divided(
+    table: Dataset, spec: ReleaseSpec, batch_column: str
+) -> tuple[NDArray[np.int64], Split, NDArray[np.bool_], int]:
+    """Return the places of the rows by time and key, and in that order their parts and who is of the newest batch.
+
+    Last comes how many of the newest batch have no label. Only the columns that tell this are read.
+    """
+    needed = [*spec.data.key, spec.data.time, spec.data.label, *([spec.split.group] if spec.split.group else [])]
+    told = table.to_table(columns=[*dict.fromkeys(needed), batch_column])
+    if told.num_rows == 0:
+        raise BadInput(f"the table of {spec.name} is empty; land a file")
+    order = sort_indices(told, [(name, "ascending") for name in (spec.data.time, *spec.data.key)])
+    told = told.take(order)
+    ordinals = told[batch_column].to_numpy()
+    newest = ordinals == ordinals.max()
+    unlabelled = told[spec.data.label].filter(pa.array(newest)).null_count
+    divided = split(told.drop_columns([batch_column]).to_pandas(self_destruct=True), spec)
+    return order.to_numpy().astype(np.int64), divided, newest, unlabelled
+
+
+def _groups(rows: pa.Table, places: NDArray[np.int64]) -> Iterator[pa.Table]:
+    """Yield the rows of some places, a row group at a time; one without rows where there are none."""
+    for start in range(0, max(len(places), 1), _ROW_GROUP):
+        yield rows.take(pa.array(places[start : start + _ROW_GROUP]))
 
 
 def load(folder: Path, digest: Digest) -> Snapshot:
@@ -128,7 +158,9 @@ def _by_column(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
         return pd.DataFrame(read, columns=names, index=pd.RangeIndex(file.metadata.num_rows), copy=False)
 
 
-def _write(parts: Mapping[str, pa.Table], facts: Mapping[str, Json], spec: ReleaseSpec, folder: Path) -> Digest:
+def _write(
+    parts: Mapping[str, Iterator[pa.Table]], facts: Mapping[str, Json], spec: ReleaseSpec, folder: Path
+) -> Digest:
     """Write parts and index under a hidden name, then give the folder its digest as name."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{spec.name}.{os.getpid()}.tmp"
@@ -137,9 +169,9 @@ def _write(parts: Mapping[str, pa.Table], facts: Mapping[str, Json], spec: Relea
         with room_for("a snapshot", folder):
             partial.mkdir()
             hashes = {}
-            for name, rows in parts.items():
+            for name, groups in parts.items():
                 path = partial / f"{name}.parquet"
-                pq.write_table(rows.replace_schema_metadata(None), path, compression="zstd")
+                _write_part(path, groups)
                 sync(path)
                 hashes[name] = sha256_of(path)
             digest = _digest(hashes, _split_section(spec))
@@ -152,6 +184,14 @@ def _write(parts: Mapping[str, pa.Table], facts: Mapping[str, Json], spec: Relea
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return digest
+
+
+def _write_part(path: Path, groups: Iterator[pa.Table]) -> None:
+    first = next(groups).replace_schema_metadata(None)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first, row_group_size=_ROW_GROUP)
+        for group in groups:
+            writer.write_table(group.replace_schema_metadata(None), row_group_size=_ROW_GROUP)
 
 
 def _split_section(spec: ReleaseSpec) -> Json:
