@@ -10,6 +10,7 @@ Imports SQLAlchemy and nothing heavier: `lockgate rollback` opens a ledger and m
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,6 +57,7 @@ class SqlLedger:
         self._signer = signer
         self._url = checked_url(url)
         self._engine = open_engine(self._url)
+        weakref.finalize(self, self._engine.dispose)  # from Python 3.13 a connection that nobody closed is warned of
         self._writer = self._engine.execution_options(**{WRITES: True})
         self._made = False
 
@@ -103,10 +105,10 @@ class SqlLedger:
         raise TransientError(f"{model}: {_RACES} appends in a row lost the race for the next row; try again")
 
     def rows(
-        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = ()
+        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = (), after: int = 0
     ) -> tuple[LedgerRow, ...]:
-        """Return the model's rows in order, of one release and of some events where given."""
-        query = select(LEDGER).where(LEDGER.c.model == model).order_by(LEDGER.c.seq)
+        """See `Ledger.rows`."""
+        query = select(LEDGER).where(LEDGER.c.model == model, LEDGER.c.seq > after).order_by(LEDGER.c.seq)
         if release is not None:
             query = query.where(LEDGER.c.release == release)
         if events:
