@@ -10,6 +10,7 @@ from lockgate.cli import (
     alert_commands,
     approver_commands,
     board_command,
+    counterfactual_command,
     data_commands,
     decide_command,
     demo,
@@ -30,6 +31,7 @@ from lockgate.cli import (
     serve_command,
     simulate_command,
     stack_commands,
+    windows_command,
 )
 from lockgate.cli.surface import command
 
@@ -57,6 +59,8 @@ COMMANDS: dict[str, dict[str, Callable[..., int | None]]] = {
         "sample": data_commands.sample,
         "release": release_commands.release,
         "decide": decide_command.decide,
+        "windows": windows_command.windows,
+        "counterfactuals": counterfactual_command.counterfactuals,
         "approve": release_commands.approve,
         "reject": release_commands.reject,
         "rollback": release_commands.rollback,

@@ -56,6 +56,8 @@ class Event(StrEnum):
     PERSON_ADDED = "person_added"  # name, role, fingerprint; in a chain of their own, see core/approval_people.py
     PERSON_REVOKED = "person_revoked"  # name
     RETRAINING_DECIDED = "retraining_decided"  # the whole Decision; run, key: see stages/learning.py
+    WINDOWS_COMPARED = "windows_compared"  # the whole report, key, spec, code; see line/windows.py
+    COUNTERFACTUALS = "counterfactuals"  # the whole report, key; see line/counterfactuals.py
     MONITORED = "monitored"  # what one run of the monitor looked at and found
     ALERT = "alert"  # key, action, harm, owner, reason, evidence, next, by, until, message; see core/alerting/alert.py
 

@@ -37,7 +37,7 @@ def past_champions(line: Line, so_far: Progress) -> tuple[PastChampion, ...]:
 
 def _open(line: Line, so_far: Progress, bundle: Digest) -> Opened:
     asked = answerer(line, bundle)
-    fitted_on = line.services.store.snapshot(_data_of(line, bundle))
+    fitted_on = line.services.store.snapshot(data_of(line, bundle))
     now = line.services.store.snapshot(Digest(so_far.refs["data"]))
     return Opened(
         ask=asked.ask,
@@ -47,7 +47,12 @@ def _open(line: Line, so_far: Progress, bundle: Digest) -> Opened:
     )
 
 
-def _data_of(line: Line, bundle: Digest) -> Digest:
+def data_of(line: Line, bundle: Digest) -> Digest:
+    """Return the snapshot that a bundle was fitted on.
+
+    Raises:
+        LockgateError: The ledger does not say.
+    """
     for row in reversed(line.ledger.rows(line.model, events=(Event.BUNDLE,))):
         if row.payload["bundle"] == bundle:
             return Digest(str(row.payload["data"]))

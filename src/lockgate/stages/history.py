@@ -77,6 +77,7 @@ _TEXTS: Mapping[Event, Callable[[_Said], str]] = {
     ),
     Event.BATCH_QUARANTINED: lambda said: f"{said['name']} quarantined: {said['reason']}",
     Event.RETRAINING_DECIDED: lambda said: f"{'' if said['train'] == 'True' else 'not '}retraining: {said['why']}",
+    **dict.fromkeys((Event.WINDOWS_COMPARED, Event.COUNTERFACTUALS), lambda said: said["summary"]),
     Event.RELEASE_OPENED: lambda said: f"opened by {said['started_by']}: {said['reason']}",
     Event.RELEASE_RESUMED: lambda _: "entered again by its run",
     Event.VERDICT: lambda said: f"gate {said['gate']}: {said['verdict']}, {said['reason']}",

@@ -33,7 +33,7 @@ def standing_of(
         now=now,
         program=program,
         waiting=waiting,
-        evidence=ledger.rows(spec.name, events=(Event.EVIDENCE,)) if weighed else (),
+        evidence=ledger.rows(spec.name, events=(Event.EVIDENCE, Event.COUNTERFACTUALS)) if weighed else (),
     )
 
 

@@ -13,8 +13,10 @@ import pytest
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.learning.triggers import STARTERS, TriggerKind, kind_of, reason_of
 from lockgate.core.ledger import Event, Outcome
+from lockgate.core.monitoring.ages import Upstream
 from lockgate.core.monitoring.findings import Finding, State, Subject
-from lockgate.core.spec import Automation, RetrainingSection
+from lockgate.core.monitoring.judging import judge_window
+from lockgate.core.spec import Automation, MonitoringSection, RetrainingSection
 from lockgate.errors import BadInput, TransientError
 from lockgate.line import learning
 from lockgate.line.upkeep import announce
@@ -23,6 +25,7 @@ from lockgate.stages.history import explain, history
 from lockgate.stages.releasing import end_release, open_release
 from tests.fakes import FakeClock, FakeLedger, FakeNotifier
 from tests.release_fakes import FakeFlowRuns, start, toy_spec
+from tests.unit.monitoring.watched_days import REFERENCE, day, noon_after
 
 TOY = ModelName("toy")
 CODE = Digest("c" * 64)
@@ -225,6 +228,28 @@ def test_harm_that_labels_show_starts_one_run_a_day() -> None:
     world.clock.advance(86_400)
     learning.on_degradation(world.line, [found()])
     assert len(world.runs.started) == 2
+
+
+@pytest.mark.parametrize(
+    ("worse", "name"),
+    [
+        ({"loss": 0.198, "positives": 0.4}, "quality.loss"),  # harder days: as much skill as at release
+        ({"loss": 0.12, "positives": 0.04}, "quality.skill"),  # easier days hide a model that no longer tells apart
+        ({"origin": 0.4}, "quality.slice:origin=EWR"),
+    ],
+)
+def test_one_finding_of_harm_that_labels_show_is_enough_whichever_it_is(worse: dict[str, float], name: str) -> None:
+    days = [day(number, origin=0.15) for number in range(40)] + [day(at, **worse) for at in range(40, 80)]  # type: ignore[arg-type]
+    judged = judge_window(days, REFERENCE, MonitoringSection(), now=noon_after(80), ages=Upstream(),
+                          label_delay_s=43_200.0)  # fmt: skip
+    assert [each.name for each in judged if each.state is State.HARM] == [name]
+    world = World(cost=1e9)
+    world.take_in()
+    decision = learning.on_degradation(world.line, judged)
+    assert decision is not None
+    assert decision.train, "neither a cost nor what is fine beside it holds it back"
+    assert decision.trigger.facts["findings"] == [name]
+    assert str(next(iter(world.runs.started.values()))["reason"]).startswith(f"degradation: {name}: ")
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.core.ids import ReleaseId, to_json
+from lockgate.core.ids import Json, ReleaseId, to_json
 from lockgate.core.learning.policy import decide
-from lockgate.core.learning.standing import WEEK, Gain, Opened, Waiting
+from lockgate.core.learning.standing import WEEK, Gain, Opened, Waiting, newest_gain
 from lockgate.core.learning.triggers import TriggerKind
-from lockgate.core.ledger import Outcome
+from lockgate.core.ledger import Event, Outcome
 from lockgate.core.spec import Automation, RetrainingSection
 from tests.unit.learning.standings import NOW, SOUND, asked, condition, opened, trigger
 
@@ -143,7 +144,30 @@ def test_a_release_that_could_not_gain_its_cost_at_best_is_not_started(rows: int
 def test_a_gain_that_nobody_measured_is_not_held_against_a_release_and_that_is_said() -> None:
     decision = asked(RetrainingSection(cost=10.0), gain=None)
     assert decision.train
-    assert "not weighed: no release was compared" in condition(decision, "expected_gain").reason
+    assert "the gain is unknown, no release was compared" in condition(decision, "expected_gain").reason
+
+
+@pytest.mark.parametrize("high", ["NaN", "Infinity", None])
+def test_a_gain_without_an_interval_is_unknown_and_holds_nothing_back(high: str | None) -> None:
+    gain: Json = {"estimate": 0.01, "low": high, "high": high, "se": high}
+    told: Json = {"scored": True, "binding_metric": "log_loss", "metrics": {"log_loss": {"gain": gain}}}
+    row: Any = SimpleNamespace(
+        release="toy-0001", event=Event.EVIDENCE, payload={"gate": "champion", "measurements": told}
+    )
+    assert newest_gain([row]) is None
+    assert asked(RetrainingSection(cost=10.0), gain=newest_gain([row])).train
+
+
+def test_a_release_that_turned_out_better_than_its_holdout_said_speaks_for_the_next_one() -> None:
+    section, realised = RetrainingSection(cost=10.0), replace(GAIN, estimate=0.03, high=0.04)
+    assert not asked(section, new_rows=300, gain=GAIN).train
+    decision = asked(section, new_rows=300, gain=GAIN, realised=realised)
+    assert decision.train
+    assert "turned out to gain since 0.03" in condition(decision, "expected_gain").reason
+    less = replace(GAIN, estimate=-0.03, high=-0.02)
+    assert asked(section, new_rows=500, gain=GAIN, realised=less).train, "a doubt holds nothing back"
+    other = replace(realised, metric="expected_cost")
+    assert not asked(section, new_rows=300, gain=GAIN, realised=other).train, "in another unit"
 
 
 def test_harm_that_is_shown_is_not_weighed_against_a_cost() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from lockgate.core.ids import Json
-from lockgate.core.learning.standing import WEEK, Standing
+from lockgate.core.learning.standing import WEEK, Gain, Standing
 from lockgate.core.learning.triggers import Trigger, TriggerKind
 from lockgate.core.ledger import Outcome
 from lockgate.core.spec_sections.learning import Automation, RetrainingSection
@@ -221,16 +221,28 @@ def _expected_gain(section: RetrainingSection, trigger: Trigger, standing: Stand
         return base
     if trigger.kind in UNWEIGHED:
         return replace(base, reason="this trigger is not weighed against a cost")
-    gain, rows = standing.gain, standing.waiting.rows
-    if gain is None or rows is None:
-        what = "no release was compared with a champion yet" if gain is None else "the new rows are not counted yet"
-        return replace(base, reason=f"not weighed: {what}")
-    best = gain.high * (standing.new_rows + rows)
-    told = (
-        f"as many rows again could gain {best:.4g} at best ({gain.release} gained {gain.estimate:.4g} a row in "
-        f"{gain.metric}, at most {gain.high:.4g}); a release costs {section.cost:.4g}"
+    gains, rows = _gains(standing), standing.waiting.rows
+    if not gains or rows is None:
+        what = "the gain is unknown, no release was compared with a champion yet"
+        return replace(base, reason=f"not weighed: {what if not gains else 'the new rows are not counted yet'}")
+    highest = max(each.high for each in gains)  # the one that speaks most for a release: a doubt holds nothing back
+    best = highest * (standing.new_rows + rows)
+    how = ("gained on its holdout", "turned out to gain since")
+    known = "; ".join(
+        f"{each.release} {how[each is standing.realised]} {each.estimate:.4g} a row in {each.metric}, at most "
+        f"{each.high:.4g}"
+        for each in gains
     )
+    told = f"as many rows again could gain {best:.4g} at best ({known}); a release costs {section.cost:.4g}"
     return replace(base, holds=best >= section.cost, observed=best, reason=told)
+
+
+def _gains(standing: Standing) -> tuple[Gain, ...]:
+    """Return what is known of a release's gain in one metric: on a holdout, and where somebody looked back, since."""
+    first, since = standing.gain, standing.realised
+    if first is not None and since is not None and since.metric != first.metric:
+        since = None
+    return tuple(each for each in (first, since) if each is not None)
 
 
 Weigh = Callable[[RetrainingSection, Trigger, Standing], Condition]
@@ -250,7 +262,7 @@ def _why(trigger: Trigger, standing: Standing, against: list[Condition]) -> str:
 def _counterfactual(standing: Standing, *, train: bool) -> dict[str, Json]:
     """Say what would show that the other answer was better: evaluations score past champions on the newest rows."""
     champion = standing.champion
-    where = "section staleness of the next releases' evaluation: lockgate explain RELEASE, and its dossier"
+    where = "lockgate counterfactuals, once rows landed; section staleness of the next releases' dossiers"
     if champion is None:
         return {"champion": None, "question": "there is no champion to compare with", "where": ""}
     question = "had we not retrained: the champion of now, scored on" if train else "had we retrained: the next gain"

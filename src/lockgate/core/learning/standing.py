@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -80,7 +81,9 @@ class Standing:
         open_waits: Whether it waits for its approval.
         champion: What production serves; None when there never was one.
         program: Digests of `code` and `spec` now; empty when not asked for.
-        gain: What the newest compared release gained; None when none was compared.
+        gain: What the newest compared release gained on its holdout; None when none was compared.
+        realised: What the newest release that took over turned out to gain on the rows that landed since, by
+            `lockgate counterfactuals`; None where nobody looked back.
     """
 
     now: datetime
@@ -94,6 +97,7 @@ class Standing:
     champion: Digest | None = None
     program: Mapping[str, str] = field(default_factory=dict)
     gain: Gain | None = None
+    realised: Gain | None = None
 
     @property
     def newest(self) -> Opened | None:
@@ -134,8 +138,9 @@ def read_standing(  # noqa: PLR0913 - the record, and four things that are not i
         now: The time of asking.
         program: Digests of `code` and `spec` now.
         waiting: What was not taken in yet.
-        evidence: Evidence rows; those of the champion gate are read.
+        evidence: Evidence rows, of which those of the champion gate are read; and what looking back found.
     """
+    told = tuple(evidence)
     opened = tuple(_opened(row, state) for row in rows if row.event is Event.RELEASE_OPENED and row.release)
     last = max((row.seq for row in rows if row.event is Event.RELEASE_OPENED), default=0)
     since = [row for row in rows if row.seq > last]
@@ -151,7 +156,8 @@ def read_standing(  # noqa: PLR0913 - the record, and four things that are not i
         open_waits=state.open is not None and state.open.waiting,
         champion=state.champion,
         program=program or {},
-        gain=newest_gain(evidence),
+        gain=newest_gain(told),
+        realised=realised_gain(told),
     )
 
 
@@ -182,7 +188,23 @@ def newest_gain(evidence: Iterable[LedgerRow]) -> Gain | None:
 
 
 def _gain(row: LedgerRow, told: Mapping[str, Json]) -> Gain | None:
-    metric = str(told.get("binding_metric"))
+    return _read_gain(ReleaseId(str(row.release)), str(told.get("binding_metric")), told)
+
+
+def realised_gain(rows: Iterable[LedgerRow]) -> Gain | None:
+    """Return what the newest take-over that was measured turned out to gain per row, in the task's loss."""
+    looked = [row for row in rows if row.event is Event.COUNTERFACTUALS]
+    took = looked[-1].payload.get("took_over") if looked else None
+    for each in reversed(took if isinstance(took, list) else []):
+        metrics = each.get("metrics") if isinstance(each, Mapping) else None
+        if isinstance(metrics, Mapping) and metrics:
+            found = _read_gain(ReleaseId(str(each["release"])), str(each.get("loss")), each)
+            if found is not None:
+                return found
+    return None
+
+
+def _read_gain(release: ReleaseId, metric: str, told: Mapping[str, Json]) -> Gain | None:
     metrics = told.get("metrics")
     mine = metrics.get(metric) if isinstance(metrics, Mapping) else None
     gain = mine.get("gain") if isinstance(mine, Mapping) else None
@@ -192,4 +214,6 @@ def _gain(row: LedgerRow, told: Mapping[str, Json]) -> Gain | None:
         estimate, high = as_float(gain.get("estimate")), as_float(gain.get("high"))
     except TypeError:
         return None
-    return Gain(release=ReleaseId(str(row.release)), metric=metric, estimate=estimate, high=high)
+    if not (math.isfinite(estimate) and math.isfinite(high)):  # too few blocks for an interval: it is not known
+        return None
+    return Gain(release=release, metric=metric, estimate=estimate, high=high)
