@@ -15,9 +15,16 @@ from tests.e2e.stack import LOOK_S, Stack
 
 @dataclass
 class Poller:
-    """Asks production again and again, and keeps what it answered."""
+    """Asks production again and again, and keeps what it answered.
+
+    Attributes:
+        answers: The bundle that answered, by its digest.
+        asked_at: When that answer was asked for, seconds since the epoch.
+        failures: What was no answer.
+    """
 
     answers: list[str] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -28,6 +35,7 @@ def polling(stack: Stack, model: str) -> Iterator[Poller]:
 
     def poll() -> None:
         while not stop.wait(LOOK_S):
+            now = time.time()
             try:
                 answer = stack.ask(model)
             except httpx.HTTPError as failed:
@@ -35,6 +43,7 @@ def polling(stack: Stack, model: str) -> Iterator[Poller]:
                 continue
             if answer.status_code == httpx.codes.OK:
                 seen.answers.append(answer.headers["x-lockgate-release-digest"])
+                seen.asked_at.append(now)
             else:
                 seen.failures.append(f"{time.strftime('%H:%M:%S')} {answer.status_code} {answer.text[:200]}")
 

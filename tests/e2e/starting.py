@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -37,12 +38,21 @@ def running_stack(root: Path) -> Iterator[Stack]:
 
 def make_stack(root: Path) -> Stack:
     """Make the project, the home and the environment of a stack that is not up yet."""
-    project = make_project(root / "project")
-    given = {"LOCKGATE_HOME": str(root / "home"), "LOCKGATE_PROJECT": str(project), **free_ports()}
+    project, home = make_project(root / "project"), root / "home"
+    given = {"LOCKGATE_HOME": str(home), "LOCKGATE_PROJECT": str(project), **free_ports((*PORTS, "trigger"))}
+    given["LOCKGATE_NOTIFY_FILE"] = str(_private(root / "addresses", ""))  # nobody is told, until a test says whom
+    _private(home / "tokens" / "trigger.token", secrets.token_hex(16))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOCKGATE_", "PREFECT_"))}
     paths = os.pathsep.join((str(project / "src"), str(project)))
     environ = {**kept, **given, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "", "NO_COLOR": "1"}
     return Stack(load_settings(given), environ, root / "scratch")
+
+
+def _private(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(content)
+    return path
 
 
 def free_ports(names: Sequence[str] = tuple(PORTS)) -> dict[str, str]:

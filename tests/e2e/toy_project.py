@@ -29,6 +29,7 @@ APPROVALS = {
     "toy-crash": POLICY,
     "toy-form": HUMAN,
     "toy-press": POLICY,
+    "toy-killed": POLICY,
 }
 """Each model has a ledger chain of its own, so that tests of one stack do not meet."""
 
@@ -42,8 +43,20 @@ ROLLOUTS: dict[str, dict[str, Any]] = {
         "look_s": 1,
         "max_duration_s": 90,
     },
+    "toy-killed": {
+        "strategy": "canary",
+        "steps": [{"set_weight": 0.5, "bake_s": 20}],
+        "guardrails": {"latency": None},
+        "plan": {"margin": 0.35, "looks": [1.0], "harm": 0.9},
+        "look_s": 1,
+        "max_duration_s": 300,
+    },
 }
 """How a challenger takes over, where not at once; the traffic is what a test asks, some ten requests a second."""
+
+WATCHED = ("toy",)
+"""Their monitor has a deployment whose schedule a test sets; a message or harm starts a release without new rows."""
+NEVER = {"interval": 86_400.0, "slug": "look", "active": False}
 
 
 def make_project(folder: Path) -> Path:
@@ -86,6 +99,7 @@ def spec(model: str, approval: dict[str, Any]) -> dict[str, Any]:
         "gates": {"stress": short, "infra": {"tries": 1}, "champion": {"margin_fraction": 0.5}},
         "approval": approval,
         "rollout": ROLLOUTS.get(model, {}),
+        "retraining": {"min_new_rows": 0} if model in WATCHED else {},
     }
 
 
@@ -108,11 +122,17 @@ def _expect(kind: str, **kwargs: Any) -> dict[str, Any]:
 
 def deployments() -> dict[str, Any]:
     """Return the checkout's own deployments, with ours in the place of a model's."""
-    shipped = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())
-    ours = [each for each in shipped["deployments"] if not each["entrypoint"].endswith(":release_model")]
-    pattern = json.dumps(next(each for each in shipped["deployments"] if each["name"] == "flight-delays"))
-    ours += [json.loads(pattern.replace("flight-delays", model)) for model in APPROVALS]
-    return {**shipped, "deployments": ours}
+    content = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())
+    shipped = content["deployments"]
+    of_a_model = (":release_model", ":monitor_model")
+    ours = [each for each in shipped if not each["entrypoint"].endswith(of_a_model)]
+    for suffix, models in zip(of_a_model, (APPROVALS, WATCHED), strict=True):
+        pattern = json.dumps(next(each for each in shipped if each["entrypoint"].endswith(suffix)))
+        ours += [json.loads(pattern.replace("flight-delays", model)) for model in models]
+    for each in ours:
+        if each["entrypoint"].endswith(":monitor_model"):
+            each["schedules"] = [dict(NEVER)]
+    return {**content, "deployments": ours}
 
 
 def rows(first_day: int, days: int) -> pd.DataFrame:

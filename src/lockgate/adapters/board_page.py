@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from lockgate.core.board import BoardContent
 if TYPE_CHECKING:
     import jinja2
 
+_COMMAND: Final = re.compile(r"(?:(?<=^)|(?<=[:;] ))(lockgate [^;:]+)")
 _PARTS: Final = {"style": "board.css.j2", "script": "board.js.j2"}
 
 
@@ -59,9 +61,26 @@ def _source(name: str) -> str:
     return Markup(_environment().get_template(name).render())  # noqa: S704 - a file of this package
 
 
+def _steps(text: str) -> str:
+    """Return what comes next with its commands drawn as such: a command begins a clause and ends with it.
+
+    >>> _steps("first look: lockgate status; a < b")
+    Markup('<small>first look: </small><code class="do">lockgate status</code><small>; a &lt; b</small>')
+    """
+    from markupsafe import Markup
+
+    parts = _COMMAND.split(text)  # words and commands in turn
+    drawn = (
+        Markup('<code class="do">{}</code>').format(part) if at % 2 else Markup("<small>{}</small>").format(part)
+        for at, part in enumerate(parts)
+        if part
+    )
+    return Markup("").join(drawn)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     from lockgate.adapters.board_view import ago, told
     from lockgate.adapters.dossier_words import sentence
 
-    return page_environment(ago=ago, sentence=sentence, told=told)
+    return page_environment(ago=ago, sentence=sentence, told=told, steps=_steps)

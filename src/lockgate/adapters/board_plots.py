@@ -187,16 +187,22 @@ def _year(day: date) -> str:
 
 
 def _flags(days: Sequence[str], flags: Sequence[Flag]) -> tuple[str, str]:
-    """Return the lines, for the drawing that is stretched, and the names above them, those that have room."""
+    """Return the lines, for the drawing that is stretched, and the names above them, those that have room.
+
+    Of several on one day, the last that was taken back is named; where none was, the last.
+    """
     first, n = date.fromisoformat(days[0]).toordinal(), len(days)
     lines: dict[str, list[str]] = {"flag": [], "flag back": []}
-    names, named = [], -math.inf
+    chosen: dict[int, Flag] = {}
     for flag in flags:
         at = flag.day.toordinal() - first
-        if not 0 <= at < n:
-            continue
+        if 0 <= at < n:
+            lines["flag back" if flag.back else "flag"].append(f"M{_x(at, n)} 0v{_DOWN}")
+            if flag.back or at not in chosen or not chosen[at].back:
+                chosen[at] = flag
+    names, named = [], -math.inf
+    for at, flag in chosen.items():
         look, x = "flag back" if flag.back else "flag", 100.0 * (at + 0.5) / n
-        lines[look].append(f"M{_x(at, n)} 0v{_DOWN}")
         if x - named >= _APART:
             named = x
             side = " end" if x > 100.0 - _APART else " start" if x < _APART else ""

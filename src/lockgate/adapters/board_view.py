@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from lockgate.adapters.board_plots import Flag, Line, plot
+from lockgate.core.alerting.watchdog import MONITOR_SILENT
 from lockgate.core.board import BoardContent, Light, ModelBoard
 from lockgate.core.board_course import Course, Curve, Mark
 from lockgate.core.board_windows import WINDOW_DAYS
@@ -106,11 +107,12 @@ def _needs_of(model: ModelBoard) -> Iterator[Need]:
     def need(name: str, light: Light, says: str, command: str) -> Need:
         return Need(model=model.model, name=name, light=light, says=says, next=command)
 
+    raised = {alarm.name for alarm in model.alarms}
     for lamp in model.lamps:
-        yield need(lamp.name, lamp.light, lamp.says, lamp.next)
+        if not (lamp.name == "monitor" and MONITOR_SILENT in raised):  # the alert says the same
+            yield need(lamp.name, lamp.light, lamp.says, lamp.next)
     for alarm in model.alarms:
         yield need(alarm.name, Light.BAD if alarm.state == "open" else Light.UNKNOWN, alarm.reason, alarm.next)
-    raised = {alarm.name for alarm in model.alarms}
     for found in model.found:
         if found.name not in raised:
             yield need(found.name, found.light, found.reason, found.next)

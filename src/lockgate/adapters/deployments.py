@@ -19,7 +19,7 @@ from lockgate.adapters.prefect_worker import put_pool
 from lockgate.adapters.stack import inherited, stack_environment
 from lockgate.config import Settings
 from lockgate.core.ids import Digest, digest_bytes, digest_of
-from lockgate.errors import BadInput
+from lockgate.errors import BadInput, TransientError
 
 _TIMEOUT_S = 180.0
 
@@ -49,16 +49,21 @@ def bring_deployments(settings: Settings) -> tuple[str, ...] | None:
 
 
 def _deploy(settings: Settings, prefect_file: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)],
-        cwd=settings.project,
-        env={**inherited(os.environ), **stack_environment(settings)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)],
+            cwd=settings.project,
+            env={**inherited(os.environ), **stack_environment(settings)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as slow:
+        raise TransientError(
+            f"prefect deploy did not finish within {_TIMEOUT_S:.0f} s; when this machine has less to do: lockgate up"
+        ) from slow
     said = done.stdout.decode(errors="replace")
     settings.logs.mkdir(parents=True, exist_ok=True)
     (settings.logs / "deploy.log").write_text(said)

@@ -146,12 +146,6 @@ class SummaryStore:
         write_synced(self._folder / KNOWN, canonical_json(known))
 
 
-def read_summaries(folder: Path) -> list[DaySummary]:
-    """Return the summaries that are there, by day and bundle, for who shows them and reads no log."""
-    found = SummaryStore(folder).read()
-    return [found[key] for key in sorted(found)]
-
-
 def _name(summary: DaySummary) -> str:
     return f"{summary.day}-{summary.digest[:12]}.json"
 

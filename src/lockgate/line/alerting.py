@@ -19,22 +19,22 @@ DELIVER_S = 5.0  # ours: what a person waits for a first message; an address tha
 WATCH_S = 60.0
 
 
-def alert_people(line: Line, findings: Iterable[Found]) -> tuple[Alert, ...]:
-    """Put on record what findings change, tell people, and return the alerts that are open.
+def raise_findings(line: Line, findings: Iterable[Found], at: datetime | None = None) -> tuple[Alert, ...]:
+    """Put on record what findings change, and their messages into the outbox; returns the alerts that are open.
+
+    Args:
+        line: The model's line.
+        findings: What was found.
+        at: When; None: now.
 
     Raises:
         TransientError: Ledger or disk do not answer; what is on record by then is sent later.
     """
-    opened = raise_findings(line, findings)
-    deliver_messages(line.services)
-    return opened
-
-
-def raise_findings(line: Line, findings: Iterable[Found]) -> tuple[Alert, ...]:
-    """Put on record what findings change, and their messages into the outbox; returns the alerts that are open."""
-    services, section = line.services, line.spec.monitoring.alerts
-    now, owner = services.clock.now(), line.spec.model.owner
-    return raise_alerts(line.ledger, services.outbox, line.model, section, findings, now, owner)
+    services, spec = line.services, line.spec
+    now = at or services.clock.now()
+    return raise_alerts(
+        line.ledger, services.outbox, line.model, spec.monitoring.alerts, findings, now, spec.model.owner
+    )
 
 
 def deliver_messages(services: Services) -> int:
@@ -56,6 +56,8 @@ def settle_messages(services: Services) -> None:
 def watch_monitor(line: Line, since: datetime) -> tuple[Alert, ...]:
     """Raise an alert when the model's monitor says nothing although it was due, and close it when it speaks again.
 
+    Where neither can be told, because nobody has watched for long enough, nothing changes.
+
     Args:
         line: The model's line.
         since: Since when this schedule is watched.
@@ -63,7 +65,8 @@ def watch_monitor(line: Line, since: datetime) -> tuple[Alert, ...]:
     from lockgate.core.alerting.watchdog import WATCHED_EVENTS, monitor_silence
 
     rows, now = line.ledger.rows(line.model, events=WATCHED_EVENTS), line.services.clock.now()
-    return raise_findings(line, (monitor_silence(rows, line.spec.monitoring, line.model, since=since, now=now),))
+    found = monitor_silence(rows, line.spec.monitoring, line.model, since=since, now=now)
+    return raise_findings(line, () if found is None else (found,))
 
 
 class AlertWatch:

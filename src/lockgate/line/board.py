@@ -32,11 +32,6 @@ _FEEDBACK_SINCE: Final = timedelta(days=30)
 _LEAST_ROWS: Final = 200  # where there is no spec; that of `MonitoringSection`
 
 
-def board_of(services: Services) -> BoardContent:
-    """Return what the board says now."""
-    return BoardReader(services).read()
-
-
 class BoardReader:
     """Reads the board again and again.
 

@@ -116,7 +116,7 @@ def monitor_lamp(model: ModelName, recorded: Recorded, spec: ReleaseSpec | None,
     if spec is not None:
         since = next((each.since for each in recorded.served if each.environment == _PRODUCTION), now)
         silence = monitor_silence(recorded.watched, spec.monitoring, model, since=since, now=now)
-        if silence.state != "ok":
+        if silence is not None and silence.state != "ok":
             return Lamp(name="monitor", light=Light.BAD, says=silence.reason, next=silence.next)
     if recorded.monitored is None:
         return Lamp(name="monitor", light=Light.UNKNOWN, says="has never looked", next=run)
@@ -264,10 +264,12 @@ def _decided(rows: Sequence[LedgerRow]) -> Decided | None:
     if row is None:
         return None
     said = row.payload
+    looked = next((row for row in reversed(rows) if row.event is Event.COUNTERFACTUALS), None)
+    hindsight = "" if looked is None else f" ({looked.at:%Y-%m-%d} {looked.payload.get('summary')})"
     return Decided(
         at=row.at,
         train=said.get("train") is True,
         trigger=str(within(said.get("trigger"), "kind") or "").replace("_", " "),
-        why=str(said.get("why", "")),
+        why=f"{said.get('why', '')}{hindsight}",
         next=str(said.get("next", "")),
     )

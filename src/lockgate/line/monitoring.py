@@ -18,11 +18,11 @@ from lockgate.core.monitoring.reference import Reference, read_reference
 from lockgate.core.monitoring.saturation import judge_saturation, read_gauges
 from lockgate.core.monitoring.skew_finding import judge_skew
 from lockgate.errors import LockgateError
+from lockgate.line.alerting import deliver_messages, raise_findings
 from lockgate.line.learning import on_degradation
 from lockgate.line.model_line import Line
 from lockgate.line.production import logged_requests
 from lockgate.line.reference import json_part
-from lockgate.stages.alerting import raise_alerts
 from lockgate.stages.monitoring import bundle_row, landed_fate, nothing_served, record, recorded_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def monitor(line: Line, since: date | None = None) -> MonitorReport:
     if report.digest is not None:
         tell(line, report)
     record(line.ledger, report)
+    deliver_messages(line.services)  # last: an address that is slow keeps nothing from being on record
     return report
 
 
@@ -72,16 +73,7 @@ def look(line: Line, since: date | None = None) -> MonitorReport:
 
 def tell(line: Line, report: MonitorReport) -> None:
     """Raise and close alerts, and let the policy decide about harm that labels show."""
-    spec, services = line.spec, line.services
-    raise_alerts(
-        line.ledger,
-        services.outbox,
-        line.model,
-        spec.monitoring.alerts,
-        report.findings,
-        report.at,
-        spec.model.owner or "nobody named",
-    )
+    raise_findings(line, report.findings, report.at)
     on_degradation(line, report.findings)
 
 

@@ -21,6 +21,7 @@ MOST_NAMES = 100  # ours: an event is read by people; ten thousand names are not
 SILENT_S = 120.0  # ours: a run that crashed is started again within seconds
 STUCK_S = 900.0  # ours: one whose run goes on, but for its worker's death, waits for server and retries far shorter
 SILENT_LOOKS = 10
+UNHEARD_S = 5.0  # ours: a rollout that somebody carries hears within a second or two what is asked of it
 ANNOUNCE_AGAIN_S = 600.0  # an event that started nothing is emitted again; ingestion makes a second run a no-op
 
 
@@ -77,19 +78,24 @@ def reap_rollout(line: Line) -> list[str]:
 
 def _reap_rollout(line: Line, release: ReleaseId) -> list[str]:
     from lockgate.core.rollout.record import read_rollout
+    from lockgate.line.cancelling import ask_to_abort, cancelled_of
+    from lockgate.line.carrying import DECIDED
     from lockgate.line.giving_up import withdrawn_of
-    from lockgate.line.rolling import DECIDED, end_abandoned
+    from lockgate.line.rolling import end_abandoned
 
     rows = line.ledger.rows(line.model, release=release)
     found = read_rollout(rows, release)
     if found is None or found.ended or not found.run:
         return []
-    withdrawn = None if found.rollout.phase in DECIDED else withdrawn_of(line, release)
-    if withdrawn is not None and not any(each.what == Wish.ABORT for each in found.wishes):
+    decided = found.rollout.phase in DECIDED
+    why = None if decided else withdrawn_of(line, release) or cancelled_of(line, release, found.run)
+    if why is not None and ask_to_abort(line, found, by="reaper", reason=why):
         # whoever carries it on hears this within a turn; where nobody does, what follows ends it
-        asked: dict[str, Json] = {"what": Wish.ABORT.value, "by": "reaper", "reason": withdrawn}
-        line.ledger.append(line.model, Event.ROLLOUT_ASKED, asked, release=release, actor="reaper")
-        return [f"{release}: its rollout is taken back, because {withdrawn}"]
+        return [f"{release}: its rollout is taken back, because {why}"]
+    wish = next((each for each in found.wishes if each.what == Wish.ABORT), None)
+    if wish is not None and (line.services.clock.now() - wish.at).total_seconds() >= UNHEARD_S:
+        ended = end_abandoned(line, release, f"aborted by {wish.by}: {wish.reason}")
+        return [f"{release}: its rollout ended {ended.verdict}, because {wish.by} asked so and nobody carries it"]
     silent_s = (line.services.clock.now() - rows[-1].at).total_seconds()
     state = line.services.runs.state(found.run)
     longest_s = SILENT_S if state is None or state.ended else STUCK_S

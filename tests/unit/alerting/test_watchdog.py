@@ -13,7 +13,6 @@ from lockgate.adapters.sql_ledger import SqlLedger
 from lockgate.bootstrap import Services
 from lockgate.config import load_settings
 from lockgate.core.alerting import alert, cron, messages
-from lockgate.core.alerting.alert import AlertState
 from lockgate.core.alerting.watchdog import monitor_silence
 from lockgate.core.ids import Digest, Json, ModelName
 from lockgate.core.ledger import GENESIS, Event, LedgerRow
@@ -23,7 +22,7 @@ from lockgate.line.watching import Watcher
 from lockgate.stages.alerting import alert_rows
 from tests.fakes import FakeClock
 from tests.unit.alerting.receiving import Receiver
-from tests.unit.alerting.world import TOY, bad
+from tests.unit.alerting.world import TOY
 
 ROOT = Path(__file__).resolve().parents[3]
 NOON = datetime(2013, 3, 4, 12, 0, tzinfo=UTC)
@@ -53,8 +52,9 @@ CHAMPION = row(Event.TRAFFIC_VERIFIED, NOON - timedelta(days=9))
 
 def state(
     *rows: LedgerRow, section: MonitoringSection = HOURLY, now: datetime = NOON, since: datetime = CHAMPION.at
-) -> str:
-    return monitor_silence(rows, section, TOY, since=since, now=now).state
+) -> str | None:
+    found = monitor_silence(rows, section, TOY, since=since, now=now)
+    return None if found is None else found.state
 
 
 @pytest.mark.parametrize("module", [alert, cron, messages])
@@ -69,6 +69,7 @@ def test_a_monitor_that_spoke_since_it_was_due_is_not_silent() -> None:
 def test_a_monitor_that_missed_what_was_due_is_silent_with_the_time_and_the_next_step() -> None:
     rows = (CHAMPION, row(Event.MONITORED, NOON - timedelta(hours=3)))
     found = monitor_silence(rows, HOURLY, TOY, since=CHAMPION.at, now=NOON)
+    assert found is not None
     assert (found.state, found.observed, found.next) == ("harm", 3 * 3600, "lockgate status")
     assert "was due at 2013-03-04 10:00 UTC" in found.reason
     assert "last at 2013-03-04 09:00 UTC" in found.reason
@@ -89,7 +90,7 @@ def test_nobody_misses_a_monitor_that_is_not_scheduled_or_has_nothing_to_watch()
 
 
 def test_what_was_due_before_anybody_watched_proves_nothing() -> None:
-    assert state(CHAMPION, since=NOON - timedelta(hours=1)) == "ok"
+    assert state(CHAMPION, since=NOON - timedelta(hours=1)) is None
     assert state(CHAMPION, since=NOON - timedelta(hours=3)) == "harm"
 
 
@@ -166,6 +167,24 @@ def test_the_watcher_tells_that_the_monitor_is_silent_and_that_it_speaks_again(t
         services.ledger.close()
 
 
+def test_a_watcher_that_was_restarted_does_not_take_back_that_the_monitor_is_silent(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    assert isinstance(services.clock, FakeClock)
+    try:
+        champion(services)
+        before = Watcher(services, lambda _: False, lambda _: ())
+        before.look(0.0)
+        services.clock.advance(5 * 86_400)
+        before.look(WATCH_S)
+        Watcher(services, lambda _: False, lambda _: ()).look(0.0)
+        assert [row.payload["action"] for row in alert_rows(services.ledger, FLIGHTS)] == ["raised"]
+        services.ledger.append(FLIGHTS, Event.MONITORED, {})
+        Watcher(services, lambda _: False, lambda _: ()).look(0.0)
+        assert [row.payload["action"] for row in alert_rows(services.ledger, FLIGHTS)] == ["raised", "closed"]
+    finally:
+        services.ledger.close()
+
+
 def test_the_watcher_sends_what_a_killed_process_left_on_record(tmp_path: Path) -> None:
     receiver = Receiver()
     services = services_in(tmp_path, receiver.address())
@@ -181,24 +200,6 @@ def test_the_watcher_sends_what_a_killed_process_left_on_record(tmp_path: Path) 
             for what in again.due(now):
                 what[2]()
         assert receiver.taken == ["flight-delays:loss#1"]
-    finally:
-        receiver.down()
-        services.ledger.close()
-
-
-def test_a_run_of_the_monitor_reaches_people_at_once(tmp_path: Path) -> None:
-    from lockgate.line.alerting import alert_people
-    from lockgate.line.model_line import Line
-
-    receiver = Receiver()
-    services = services_in(tmp_path, receiver.address())
-    try:
-        line = Line(services=services, spec=services.spec("flight-delays"))
-        finding = bad()
-        opened = alert_people(line, [type(finding)(**{**finding.__dict__, "model": "flight-delays"})])
-        assert [(each.key, each.state) for each in opened] == [("flight-delays:loss", AlertState.OPEN)]
-        assert receiver.taken == ["flight-delays:loss#1"]
-        assert opened[0].owner == "operations desk"
     finally:
         receiver.down()
         services.ledger.close()

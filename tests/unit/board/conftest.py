@@ -11,7 +11,7 @@ import pytest
 
 from lockgate.bootstrap import Services
 from lockgate.core.board import BoardContent
-from lockgate.line.board import board_of
+from lockgate.line.board import BoardReader
 from tests.fakes import FakeClock, FakeLedger
 from tests.unit.board.scene import FIRST_DAY, SPEC, history, settings_of, waiting, write_days
 
@@ -47,7 +47,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Services:
 
 @pytest.fixture(scope="session")
 def content(lived: Services) -> BoardContent:
-    return board_of(lived)
+    return BoardReader(lived).read()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from lockgate.core.rollout.steps import course_of
 from lockgate.core.spec_sections.rollout import RolloutSection, RolloutStrategy
 from lockgate.core.traffic import Kind
 from lockgate.errors import TransientError
-from lockgate.line.board import BoardReader, board_of
+from lockgate.line.board import BoardReader
 from lockgate.line.board_lamps import Told, agreement, read_metrics
 from tests.fakes import FakeClock
 from tests.unit.board.scene import FIRST_DAY, A, B, history, release, summary, write_day
@@ -67,7 +67,7 @@ def test_a_rollout_under_way_says_its_step_and_share_and_what_may_be_done(servic
     placed = replace(rollout, phase=Phase.BAKING, share=0.05)
     moved = moved_payload(Began(now=rollout.began), placed)
     spec.ledger.append(FLIGHTS, Event.ROLLOUT_MOVED, moved, release=ReleaseId("flights-0005"))
-    way = flights(board_of(services)).under_way
+    way = flights(BoardReader(services).read()).under_way
     assert way is not None
     assert way.release == "flights-0005"
     assert way.share == 0.05
@@ -87,7 +87,7 @@ def test_releases_and_rollbacks_are_marked(services: Services) -> None:
     }
     writer.add(Event.TRAFFIC_VERIFIED, **switched)
     writer.add(Event.TRAFFIC_VERIFIED, **{**switched, "environment": "staging"})
-    assert [mark.kind for mark in flights(board_of(services)).marks] == ["promotion", "promotion", "rollback"]
+    assert [mark.kind for mark in flights(BoardReader(services).read()).marks] == ["promotion", "promotion", "rollback"]
 
 
 def test_harm_stands_first_and_what_is_well_is_left_out(content: BoardContent) -> None:
@@ -141,7 +141,7 @@ def test_the_days_of_production_are_there(content: BoardContent) -> None:
 
 
 def test_nothing_at_all_is_no_model_and_no_error(services: Services) -> None:
-    found = board_of(services)
+    found = BoardReader(services).read()
     assert found.models == ()
     assert found.light is Light.BAD  # nothing runs
 
@@ -150,13 +150,13 @@ def test_a_model_that_was_never_released_is_well_and_serves_nothing(
     services: Services, with_spec: Callable[[str], None]
 ) -> None:
     with_spec("flights")
-    model = flights(board_of(services))
+    model = flights(BoardReader(services).read())
     assert (model.production, model.light) == (None, Light.GOOD)
 
 
 def test_a_champion_that_nobody_watches_is_not_shown_as_well(services: Services) -> None:
     release(services, 1, A, None, FIRST_DAY).whole()
-    monitor = lamp(flights(board_of(services)), "monitor")
+    monitor = lamp(flights(BoardReader(services).read()), "monitor")
     assert (monitor.light, monitor.next) == (Light.UNKNOWN, "lockgate monitor flights")
 
 
@@ -165,11 +165,11 @@ def test_a_monitor_that_missed_its_schedule_is_bad(services: Services, with_spec
     path = services.settings.spec_file("flights")
     path.write_text(path.read_text() + 'monitoring: {schedule: "0 * * * *"}\n')
     history(services, 60)
-    assert lamp(flights(board_of(services)), "monitor").light is Light.GOOD
+    assert lamp(flights(BoardReader(services).read()), "monitor").light is Light.GOOD
     clock = services.clock
     assert isinstance(clock, FakeClock)
     clock.advance(86_400)
-    silent = lamp(flights(board_of(services)), "monitor")
+    silent = lamp(flights(BoardReader(services).read()), "monitor")
     assert silent.light is Light.BAD
     assert "said nothing" in silent.says
 
@@ -177,7 +177,7 @@ def test_a_monitor_that_missed_its_schedule_is_bad(services: Services, with_spec
 def test_a_spec_that_cannot_be_read_is_a_warning_and_hides_nothing(services: Services) -> None:
     history(services, 60)
     services.settings.spec_file("flights").write_text("model: [")
-    model = flights(board_of(services))
+    model = flights(BoardReader(services).read())
     assert lamp(model, "spec").light is Light.WARN
     assert model.production is not None
 
@@ -185,7 +185,7 @@ def test_a_spec_that_cannot_be_read_is_a_warning_and_hides_nothing(services: Ser
 def test_a_broken_row_spoils_one_model_only(services: Services) -> None:
     release(services, 1, A, None, FIRST_DAY).whole()
     services.ledger.append(ModelName("other"), Event.ROLLOUT_BEGUN, {"course": 1}, release=ReleaseId("other-0001"))
-    found = board_of(services)
+    found = BoardReader(services).read()
     other = next(model for model in found.models if model.model == "other")
     assert (lamp(other, "record").light, lamp(other, "record").next) == (Light.BAD, "lockgate verify other")
     assert flights(found).production is not None
@@ -206,7 +206,7 @@ def test_a_ledger_that_does_not_answer_is_said_with_every_model_that_has_a_spec(
 ) -> None:
     with_spec("flights")
     services.ledger = DeadLedger()  # type: ignore[assignment]  # nothing else is asked of it
-    found = board_of(services)
+    found = BoardReader(services).read()
     assert [(each.light, each.says) for each in found.lamps if each.name == "ledger"] == [
         (Light.BAD, "the ledger at db.example does not answer")
     ]
@@ -218,7 +218,7 @@ def test_a_summary_that_was_cut_short_is_left_out_and_said(services: Services) -
     write_day(services.settings.home, summary("flights", A, FIRST_DAY, 900, 0.0))
     broken = write_day(services.settings.home, summary("flights", A, FIRST_DAY + timedelta(days=1), 900, 0.0))
     broken.write_bytes(broken.read_bytes()[:-40])
-    model = flights(board_of(services))
+    model = flights(BoardReader(services).read())
     assert model.course is not None
     assert len(model.course.days) == 1
     assert broken.name in lamp(model, "days").says
@@ -289,7 +289,7 @@ def test_servers_that_answer_are_well_and_one_with_a_broken_part_warns(lived: Se
         settings = replace(lived.settings, ports=dict.fromkeys(lived.settings.ports, port))
         services = Services(settings)
         services.clock, services.ledger = lived.clock, lived.ledger
-        found = board_of(services)
+        found = BoardReader(services).read()
     assert {each.name: each.light for each in found.lamps} == {
         "production": Light.WARN, "staging": Light.WARN, "prefect": Light.GOOD, "mlflow": Light.GOOD,
         "ledger": Light.GOOD,

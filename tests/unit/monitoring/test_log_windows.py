@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lockgate.adapters import log_windows_sql as sql
 from lockgate.adapters.log_windows import connected
 from lockgate.adapters.log_windows_files import JOURNAL, look
-from lockgate.adapters.log_windows_state import KNOWN, SummaryStore, read_summaries
+from lockgate.adapters.log_windows_state import KNOWN, SummaryStore
 from lockgate.core.contract import ColumnType, InputColumn, LogPolicy, TaskKind
 from lockgate.core.drift import edge_bins, reference_profile
 from lockgate.core.monitoring.summary import SLICES_AT_MOST, ColumnCounts, DaySummary
@@ -441,7 +441,7 @@ def test_a_damaged_summary_is_made_again_and_that_is_said(world: LogWorld, caplo
     with caplog.at_level(logging.WARNING):
         assert world.summaries() == before
     assert caplog.text.count("is damaged") == 3
-    assert read_summaries(world.folder) == before
+    assert list(SummaryStore(world.folder).read().values()) == before
 
 
 def test_what_slices_the_spec_asks_for_is_part_of_what_a_summary_is_made_of(world: LogWorld) -> None:

@@ -101,6 +101,14 @@ def test_answers_that_are_wrong_are_harm_told_once_and_on_record_each_time(tmp_p
     assert "quality.loss" in monitor_page(first)
 
 
+def test_a_look_reaches_people_at_once_whether_or_not_anybody_watches(tmp_path: Path) -> None:
+    line, _ = a_world(tmp_path, right=False)
+    monitor(line)
+    rows = line.ledger.rows(MODEL, events=(Event.ALERT,))
+    delivered = sorted(str(row.payload["message"]) for row in rows if row.payload["action"] == "delivered")
+    assert delivered == told(line) != []
+
+
 def test_a_look_that_was_killed_is_taken_again_and_tells_nothing_twice(tmp_path: Path) -> None:
     line, _ = a_world(tmp_path, right=False)
     line.ledger.dies = True  # type: ignore[attr-defined]  # the fake's

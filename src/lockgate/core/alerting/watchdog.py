@@ -47,11 +47,12 @@ class Noticed:
 
 def monitor_silence(
     rows: Iterable[LedgerRow], section: MonitoringSection, model: ModelName, *, since: datetime, now: datetime
-) -> Noticed:
-    """Return whether a model's monitor has said nothing although it was due.
+) -> Noticed | None:
+    """Return whether a model's monitor has said nothing although it was due; None where that cannot be told.
 
     It was due when its schedule says so, not every `silent_after_s`: a daily monitor is silent between its runs.
-    Nothing is wrong where no schedule is set, where no champion serves, or where nobody was there to start it.
+    Nothing is wrong where no schedule is set or no champion serves. What was due when nobody was there to start it
+    proves nothing, and clears nothing: an alarm from before that is open until the monitor speaks.
 
     Args:
         rows: The model's rows of `WATCHED_EVENTS`, in order.
@@ -67,8 +68,10 @@ def monitor_silence(
     if section.schedule is None or champion is None:
         return _fine(model, "the monitor is not scheduled, or nothing serves")
     due = last_due(section.schedule, by) or by
-    if due < max(champion, since) or (last is not None and last >= due):
+    if last is not None and last >= due:
         return _fine(model, "the monitor said what it had to say")
+    if due < max(champion, since):
+        return None
     silent_since = max(champion, since) if last is None else last
     told = "never" if last is None else f"last at {last:%Y-%m-%d %H:%M} UTC"
     return Noticed(

@@ -47,7 +47,7 @@ def _age(window: Window, name: str, since: datetime | None, most: int | None, wo
         name, Subject.AGE, state=State.NOISE if over else State.OK, observed=days,
         threshold=None if most is None else float(most), unit="days",
         harm=0.01 * days / most if over and most else 0.0, reason=f"{words} {days:.0f} days",
-        next="lockgate release" if over else "",
+        next=f"lockgate release --model {window.reference.model}" if over else "",
     )  # fmt: skip
 
 

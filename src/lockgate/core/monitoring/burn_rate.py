@@ -83,7 +83,8 @@ def _judge(  # noqa: PLR0913, PLR0917 - one promise, and what there is of it
         name, Subject.SERVICE, state=state, observed=worst.rate, threshold=worst.limit, unit="burn rate",
         harm=min(worst.rate / worst.limit, 10.0) if over else spent / 10.0 if spent > 1.0 else 0.0,
         reason=f"{said}; now spent {worst.rate:.1f} times as fast as allowed" if over else said, evidence=evidence,
-        next="lockgate status; lockgate rollback where the newest release brought it" if over else "",
+        next=f"lockgate status; where the newest release brought it: lockgate rollback {window.reference.model}"
+        if over else "",
     )  # fmt: skip
 
 

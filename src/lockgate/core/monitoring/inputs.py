@@ -84,7 +84,7 @@ def _feature(window: Window, name: str, frozen: Frozen, counts: ColumnCounts) ->
     reference, section = window.reference, window.section
     measured = shift(frozen, counts, reference.rows)
     if measured is None:
-        reason = f"{name} was counted in other bins than the bundle's; it cannot be compared"
+        reason = f"column {name} was counted in other bins than the bundle's; it cannot be compared"
         return window.finding(f"input.{name}", Subject.INPUT, state=State.BROKEN, reason=reason,
                               next="let the summaries be made anew: remove monitoring/ of this model")  # fmt: skip
     size, noise = measured
@@ -103,7 +103,7 @@ def _feature(window: Window, name: str, frozen: Frozen, counts: ColumnCounts) ->
         f"input.{name}", Subject.INPUT, state=State.NOISE if told else State.OK, observed=size,
         threshold=section.psi + noise, unit="PSI",
         harm=(size + unseen + max(more, 0.0)) * importance * stake(window) if told else 0.0,
-        reason=f"{name}: {'; '.join(told)}" if told else f"{name}: as in training", evidence=evidence,
+        reason=f"column {name}: {'; '.join(told)}" if told else f"column {name}: as in training", evidence=evidence,
         next="shown, not an alert: what counts is the loss" if told else "",
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from lockgate.core.monitoring.inputs import shift, stake
 from lockgate.core.monitoring.judged import Window
 from lockgate.core.monitoring.reference import Frozen
 from lockgate.core.monitoring.summary import ColumnCounts
+from lockgate.core.monitoring.summary_reading import calibration_gap
 
 MISCALIBRATED = 0.05
 """Mean distance of said and happened that is shown. Ours: half of the width of a bin."""
@@ -72,7 +73,7 @@ def _calibration(window: Window) -> Iterator[Finding]:
     loss = window.reference.loss
     # of a regression in its own unit: as a share of the loss at release
     scale = 1.0 if whole.expected_loss.n or loss is None else loss.mean
-    apart = sum(abs(said - happened) for _, said, happened in bins) / rows / scale
+    apart = calibration_gap(whole.labels) / scale
     table: list[Json] = [{"n": n, "said": said / n, "happened": there / n} for n, said, there in bins if n]
     off = apart > MISCALIBRATED
     yield window.finding(

@@ -45,8 +45,9 @@ def calibration_gap(labels: LabelSums) -> float:
     >>> calibration_gap(LabelSums(n=4, calibration=((2, 0.5, 1.0), (2, 1.8, 2.0))))  # (.5 + .2) / 4
     0.175
     """
+    rows = sum(n for n, _, _ in labels.calibration)
     gaps = math.fsum(abs(predicted - observed) for _, predicted, observed in labels.calibration)
-    return gaps / labels.n if labels.n else math.nan
+    return gaps / rows if rows else math.nan
 
 
 def latency_quantile_us(counts: Sequence[int], share: float) -> float:

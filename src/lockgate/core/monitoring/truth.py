@@ -59,7 +59,7 @@ def judge_truth(window: Window) -> tuple[Finding, ...]:
     loss = window.reference.loss
     if loss is None:
         reason = "the bundle's evaluation does not say what its loss was; nothing can be held to it"
-        ask = "release a bundle that was evaluated: lockgate release"
+        ask = f"release a bundle that was evaluated: lockgate release --model {window.reference.model}"
         return labels, window.finding("quality.loss", Subject.TRUTH, state=State.BROKEN, reason=reason, next=ask)
     tolerated = window.reference.tolerated(window.section.loss_tolerated)
     found = [_judge(window, "quality.loss", _raw(days, loss.mean + tolerated), loss.day_sd, window.level("loss"))]
@@ -143,7 +143,7 @@ def _judge(window: Window, name: str, days: Sequence[_Day], sd: float, level: fl
         harm=at_stake,
         reason=_words(name, state, observed, allowed, len(recent)),
         evidence=_evidence(course, days, allowed),
-        next=_next(name, state),
+        next=_next(window, name, state),
     )
 
 
@@ -158,14 +158,15 @@ def _words(name: str, state: State, observed: float, allowed: float, days: int) 
     return said
 
 
-def _next(name: str, state: State) -> str:
+def _next(window: Window, name: str, state: State) -> str:
+    model = window.reference.model
     if state is State.OK:
         return ""
     if state is State.NOISE:
         return "nothing yet; it is watched every day"
     if name == "quality.loss":
-        return "see quality.skill: where that is fine, the days were harder and retraining gains less; lockgate release"
-    return "retrain on newer data: lockgate release; or put the one before back: lockgate rollback"
+        return f"see quality.skill: where it is fine, the days were harder; else: lockgate release --model {model}"
+    return f"train on newer data: lockgate release --model {model}; or take it back: lockgate rollback {model}"
 
 
 def _evidence(course: Course, days: Sequence[_Day], allowed: float) -> dict[str, Json]:

@@ -266,7 +266,8 @@ class Metrics:
             return Family(f"lockgate_{name}_total", "counter", what, labels, dict(values))
 
         refused = {(reason.value,): count for reason, count in self._refused.items()}
-        responses = {(str(status),): count for status, count in self.responses.items()}
+        # from the start: a failure that begins its own series is no increase to Prometheus, and would raise no alarm
+        responses = {("500",): 0, ("503",): 0} | {(str(status),): count for status, count in self.responses.items()}
         switches = {(model,): count for model, count in self.switches.items()}
         columns, fell = ("model", "column", "flag"), ("model", "arm", "why")
         yield counter("flagged_rows", "Rows answered outside the trained domain.", columns, self._flagged)
