@@ -6,6 +6,7 @@ It is written from the result alone, so that a page can be made again from `repl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +15,21 @@ from lockgate.adapters.durable_files import write_whole
 from lockgate.adapters.pages import page_environment
 from lockgate.core.estimates import items, number
 from lockgate.core.ids import Json
-from lockgate.core.replay_comparison import ALWAYS, NEVER, ORACLE, SERVED
-from lockgate.core.replay_words import NAMES, at, headline, means_rows, measures_of, month_rows, worse
+from lockgate.core.replay_comparison import ALWAYS, CURVES, MONTHLY, NEVER, ORACLE, SERVED
+from lockgate.core.replay_words import (
+    NAMES,
+    aim_rows,
+    alike_sentences,
+    at,
+    cost_rows,
+    headline,
+    means_rows,
+    measures_of,
+    month_rows,
+    spread,
+    stage_rows,
+    worse,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +40,22 @@ _LOOKS: Final = {
     SERVED: {"color": OURS, "marker": "o", "linewidth": 2.4},
     NEVER: {"color": THEIRS, "linestyle": "--"},
     ALWAYS: {"color": MUTED, "linestyle": "-."},
+    MONTHLY: {"color": MUTED, "linestyle": "--", "marker": "s", "markersize": 4},
     ORACLE: {"color": INK, "linestyle": ":", "linewidth": 1.2},
 }
+_STROKES: Final = ((OURS, "-", 3.2), (THEIRS, "--", 1.8), (INK, "-.", 1.4), (MUTED, ":", 1.4))
+"""A line a policy, each thinner than the one it may lie on."""
+_COUNTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "releases": ("releases", "opened"),
+    "promoted": ("releases", "outcomes", "promoted"),
+    "held back": ("releases", "held_back"),
+    "fits": ("cost", "fits"),
+    "people's approvals": ("cost", "approvals", "people"),
+    "requests lost": ("cost", "requests", "lost"),
+    "machine, s": ("cost", "total_s"),
+    "false alarms": ("alarms", "counted", "false"),
+}
+"""What stands beside each other of policies, and where the result has it."""
 _WIDTH_IN: Final = 7.2
 Policy = Mapping[str, Json]
 
@@ -44,7 +72,8 @@ def report_html(result: Mapping[str, Json]) -> str:
     policies = [each for each in items(result.get("policies")) if isinstance(each, Mapping)]
     shown = [_shown(number_, policy) for number_, policy in enumerate(policies)]
     both = None if len(policies) < 2 else _side_by_side(policies)
-    return page_environment().get_template(_TEMPLATE).render(result=result, policies=shown, both=both)
+    held = [(str(policy["policy"]), aim_rows(policy)) for policy in policies]
+    return page_environment().get_template(_TEMPLATE).render(result=result, policies=shown, both=both, held=held)
 
 
 def _shown(place: int, policy: Policy) -> dict[str, object]:
@@ -55,10 +84,15 @@ def _shown(place: int, policy: Policy) -> dict[str, object]:
         "name": policy["policy"],
         "headline": headline(policy),
         "worse": worse(policy),
+        "judged": any(at(each, "judged_on") is not None for each in items(policy.get("takeovers"))),
         "head": head,
         "rows": rows,
         "measures": [NAMES[each] for each in measures],
+        "gains": [f"served's gain, {NAMES[each]}" for each in measures],
         "means": means_rows(policy),
+        "alike": alike_sentences(policy),
+        "cost": cost_rows(policy),
+        "stages": stage_rows(policy),
         "shortened": items(policy.get("shortened")),
         "outcomes": at(policy, "releases", "outcomes"),
         "held_back": at(policy, "releases", "held_back"),
@@ -78,15 +112,22 @@ def _quality(name: str, policy: Policy, measure: str) -> str:
 
     def draw(axes: Axes) -> None:
         _band(axes, months, measure)
-        for curve, look in _LOOKS.items():
-            values = [number(at(each, "curves", curve, measure)) for each in months]
-            axes.plot(range(len(values)), [float("nan") if v is None else v for v in values], label=curve, **look)  # type: ignore[arg-type]  # of a look
+        for curves, values in _lines(months, measure):
+            axes.plot(range(len(values)), values, label=" = ".join(curves), **_LOOKS[curves[0]])  # type: ignore[arg-type]  # of a look
         axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 6 else 0)
         axes.set_ylabel(NAMES[measure])
         axes.legend(loc="best", ncols=2)
 
     title = f"{NAMES[measure]} by month"
     return svg(name, draw, (_WIDTH_IN, 3.0), title, f"{title}: what served, and three others, on the same rows.")
+
+
+def _lines(months: Sequence[Json], measure: str) -> list[tuple[list[str], list[float]]]:
+    """Return the lines of a plot: curves alike in every month are one of them; NaN where there is no number."""
+    lines: dict[tuple[float | None, ...], list[str]] = {}
+    for curve in CURVES:
+        lines.setdefault(tuple(number(at(each, "curves", curve, measure)) for each in months), []).append(curve)
+    return [(curves, [float("nan") if each is None else each for each in values]) for values, curves in lines.items()]
 
 
 def _band(axes: Axes, months: Sequence[Json], measure: str) -> None:
@@ -121,22 +162,34 @@ def _timeline(name: str, policy: Policy) -> str:
 def _side_by_side(policies: Sequence[Policy]) -> dict[str, object]:
     """Return one table and one plot of what each policy served."""
     measures = measures_of(policies[0])
-    rows = []
-    for policy in policies:
-        means = [at(policy, "means", SERVED, each) for each in measures]
-        counts = at(policy, "releases", "opened"), at(policy, "releases", "outcomes", "promoted") or 0
-        rows.append((str(policy["policy"]), *counts, *means))
+    names = [str(policy["policy"]) for policy in policies]
+    worth = [[spread(at(policy, "means", SERVED, each)) for each in measures] for policy in policies]
+    counts = [[_count(at(policy, *path)) for path in _COUNTS.values()] for policy in policies]
+    tables = [
+        (("policy", *(f"{NAMES[each]} of what served" for each in measures)), _named(names, worth)),
+        (("policy", *_COUNTS), _named(names, counts)),
+    ]
 
     def draw(axes: Axes) -> None:
-        for policy, color in zip(policies, (OURS, THEIRS, MUTED, INK), strict=False):
+        for policy, (color, style, wide) in zip(policies, cycle(_STROKES), strict=False):
             months = items(policy.get("by_month"))
             values = [number(at(each, "curves", SERVED, measures[0])) for each in months]
             drawn = [float("nan") if each is None else each for each in values]
-            axes.plot(range(len(months)), drawn, marker="o", color=color, label=str(policy["policy"]))
+            name = str(policy["policy"])
+            axes.plot(range(len(months)), drawn, marker="o", color=color, linestyle=style, linewidth=wide, label=name)
         axes.set_xticks(range(len(months)), [str(at(each, "month")) for each in months])
         axes.set_ylabel(NAMES[measures[0]])
         axes.legend(loc="best")
 
     title = f"{NAMES[measures[0]]} of what served, by policy"
     drawn = svg("both", draw, (_WIDTH_IN, 3.0), title, "The same months under each policy.")
-    return {"measures": [NAMES[each] for each in measures], "rows": rows, "plot": drawn}
+    return {"tables": tables, "plot": drawn}
+
+
+def _named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    return [(name, *row) for name, row in zip(names, rows, strict=True)]
+
+
+def _count(given: Json) -> str:
+    """Return a count or a time; what a result does not hold, because nothing of it happened, is 0."""
+    return f"{number(given) or 0.0:,.0f}"

@@ -4,7 +4,7 @@
        └──────> watcher       sees landed files, emits the event that starts a release
     mlflow
     production, staging       two servers of one program
-    board                     the page that shows all of it
+    board                     the page that shows all of it; not in a replay, where nobody looks
 
 Putting it up, taking it down and looking at it is `stack_control`.
 """
@@ -89,10 +89,12 @@ _KEPT_BACK = (
     "LOCKGATE_APPROVER_TOKEN_FILE",
 )
 
+_A_RUNS = "PREFECT__"  # said to one flow run alone: a replay that is one starts a stack, whose runs are others
+
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what the stack's processes inherit from the shell: everything but what would lead Prefect astray."""
-    kept = {name: value for name, value in environ.items() if name not in _KEPT_BACK}
+    kept = {name: value for name, value in environ.items() if name not in _KEPT_BACK and not name.startswith(_A_RUNS)}
     # A proxy of the environment must not stand between these processes and their own loopback.
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, (environ.get(name, ""), "127.0.0.1", "localhost", "::1")))
@@ -108,7 +110,7 @@ def plan_stack(settings: Settings) -> Plan:
         _server(settings, "staging"),
         _worker(settings),
         _watcher(settings),
-        _board(settings),
+        *(() if settings.clock_file is not None else (_board(settings),)),
     )
     return Plan(processes=processes, logs=str(settings.logs))
 

@@ -2,8 +2,13 @@
 
     served      the champion of each month, as it stood at the month's beginning
     never       the first champion, all the time
-    always      the newest fit there was, whether it was released or not
-    oracle      the best of all fits so far, chosen by the month itself: nobody can have it
+    always      the newest fit that the policy made, whether it was released or not; else an older one
+    monthly     a fit of every month's data, for the next month, without policy and gates; where the policy made no fit
+                of a month's data, one that the replay made aside
+    oracle      the best of all these fits so far, chosen by the month itself: nobody can have it
+
+Always and monthly differ after months of whose data the policy made no fit, and nowhere else: where it trains on every
+month's data they are the same, and `alike` says so.
 
 Each month is judged on all of its labelled rows; the mean over months weighs each month alike. Intervals are clustered
 by the spec's block (day) of all months together, `intervals.block_interval`.
@@ -13,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise, takewhile
 from typing import Final
 
 import numpy as np
@@ -28,7 +33,9 @@ from lockgate.errors import MeasurementError
 SERVED: Final = "served"
 NEVER: Final = "never"
 ALWAYS: Final = "always"
+MONTHLY: Final = "monthly"
 ORACLE: Final = "oracle"
+CURVES: Final = (SERVED, NEVER, ALWAYS, MONTHLY, ORACLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,27 +74,49 @@ def _estimate(metric: Metric, blocks: int) -> Estimate:
 
 def known_releases(policy: PolicyDone, month: str) -> tuple[str, ...]:
     """Return every release with a fit before a month's own data landed, oldest first."""
-    found = [policy.first]
-    for done in policy.months:
-        if done.month == month:
-            break
-        found.append(done.newest)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys([policy.first, *(done.newest for done in _before(policy, month))]))
+
+
+def monthly_fits(policy: PolicyDone, month: str) -> tuple[str, ...]:
+    """Return the fits that a calendar had before a month's own data landed, oldest first."""
+    return tuple(dict.fromkeys([policy.first, *(done.monthly or done.newest for done in _before(policy, month))]))
+
+
+def _before(policy: PolicyDone, month: str) -> Iterator[MonthDone]:
+    return takewhile(lambda done: done.month != month, policy.months)
 
 
 def choices(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measure: str) -> Mapping[str, tuple[str, ...]]:
     """Return which release each curve takes, month by month."""
-    served, always, oracle = [], [], []
+    taken: dict[str, list[str]] = {curve: [] for curve in CURVES}
     for done in policy.months:
-        known = known_releases(policy, done.month)
-        served.append(done.champion)
-        always.append(known[-1])
-        oracle.append(_best(scored[done.month], known, measure))
-    never = [policy.first] * len(policy.months)
-    return {
-        name: tuple(each)
-        for name, each in zip((SERVED, NEVER, ALWAYS, ORACLE), (served, never, always, oracle), strict=True)
+        known, monthly = known_releases(policy, done.month), monthly_fits(policy, done.month)
+        best = _best(scored[done.month], tuple(dict.fromkeys([*known, *monthly])), measure)
+        for curve, fit in zip(CURVES, (done.champion, policy.first, known[-1], monthly[-1], best), strict=True):
+            taken[curve].append(fit)
+    return {curve: tuple(fits) for curve, fits in taken.items()}
+
+
+def alike(chosen: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Return the curves that take the same fit in every month, each group in the order of `CURVES`.
+
+    >>> alike({"served": "ab", "never": "aa", "always": "ab", "monthly": "ac", "oracle": "ac"})
+    [['served', 'always'], ['monthly', 'oracle']]
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for curve, fits in chosen.items():
+        groups.setdefault(tuple(fits), []).append(curve)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def changes(policy: PolicyDone) -> dict[str, Json]:
+    """Return how often each curve but the oracle puts another fit into production, the last month's data too."""
+    fits = {
+        ALWAYS: [policy.first, *(done.newest for done in policy.months)],
+        MONTHLY: [policy.first, *(done.monthly or done.newest for done in policy.months)],
     }
+    turns = {curve: sum(before != after for before, after in pairwise(each)) for curve, each in fits.items()}
+    return {SERVED: sum(done.ended.promoted for done in policy.months), NEVER: 0, **turns}
 
 
 def _best(month: ScoredMonth, releases: Sequence[str], measure: str) -> str:
@@ -128,7 +157,8 @@ def compare(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Seq
             if name != SERVED:
                 better: Statistic = gain(taken[SERVED], metric)
                 gained.setdefault(name, {})[measure] = block_interval(better, blocks).to_json()
-    return {"means": means, "gained_over": gained}
+    same = alike(choices(policy, scored, measures[0]))
+    return {"means": means, "gained_over": gained, "alike": [list(group) for group in same]}
 
 
 def by_month(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str]) -> list[dict[str, Json]]:
@@ -138,8 +168,7 @@ def by_month(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Se
     for at, done in enumerate(policy.months):
         month = scored[done.month]
         curves: dict[str, Json] = {
-            name: {measure: month.value(chosen[measure][name][at], measure) for measure in measures}
-            for name in (SERVED, NEVER, ALWAYS, ORACLE)
+            name: {measure: month.value(chosen[measure][name][at], measure) for measure in measures} for name in CURVES
         }
         bounds = {measure: month.interval(done.champion, measure).to_json() for measure in measures}
         told.append({"month": done.month, "rows": month.rows, "days": month.blocks, "curves": curves, "served": bounds})
@@ -147,17 +176,28 @@ def by_month(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Se
 
 
 def takeovers(
-    policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str]
+    policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Sequence[str], after: str | None = None
 ) -> Iterator[dict[str, Json]]:
-    """Yield every release that took over, judged on the first month in which it served, against whom it replaced."""
-    for done, after in zip(policy.months, policy.months[1:], strict=False):
+    """Yield every release that took over, judged on the first month in which it served, against whom it replaced.
+
+    Args:
+        policy: What was replayed.
+        scored: Every month's scores.
+        measures: By which.
+        after: The month after the last one, if it is scored too; None: who took over last stands there unjudged.
+    """
+    following = [*(each.month for each in policy.months[1:]), after]
+    for done, next_month in zip(policy.months, following, strict=True):
         release = done.ended.release
         if not done.ended.promoted or release is None:
             continue
-        month = scored[after.month]
+        if next_month is None:
+            yield {"release": release, "replaced": done.champion, "judged_on": None, "gain": {}, "worse": []}
+            continue
+        month = scored[next_month]
         gains = {measure: month.gained(release, done.champion, measure) for measure in measures}
         worse: list[Json] = [measure for measure, each in gains.items() if each.high < 0.0]
-        facts: dict[str, Json] = {"release": release, "replaced": done.champion, "judged_on": after.month}
+        facts: dict[str, Json] = {"release": release, "replaced": done.champion, "judged_on": next_month}
         yield {**facts, "gain": {measure: each.to_json() for measure, each in gains.items()}, "worse": worse}
 
 

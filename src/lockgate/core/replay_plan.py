@@ -147,6 +147,10 @@ class MonthDone:
         alarms: Harm that the monitor found; None where no monitor ran.
         newest: The release whose fit is the newest there is, released or not, after its data landed.
         seconds: Wall clock of it all.
+        monthly: Whose fit a calendar that retrains every month has after its data landed: a release's, or one that the
+            replay made aside where the policy made none of it; empty in a state of before it was kept: `newest`.
+        beside_asked: Requests that were sent while what came of its data was under way.
+        beside_answered: How many of those were answered.
     """
 
     month: str
@@ -160,6 +164,9 @@ class MonthDone:
     alarms: tuple[Alarm, ...] | None
     newest: str
     seconds: float
+    monthly: str = ""
+    beside_asked: int = 0
+    beside_answered: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,8 @@ from typing import Final
 
 from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
-from lockgate.core.replay_comparison import ALWAYS, NEVER, ORACLE, SERVED
+from lockgate.core.replay_comparison import CURVES, SERVED
 
-CURVES: Final = (SERVED, NEVER, ALWAYS, ORACLE)
 NAMES: Final[Mapping[str, str]] = {
     "auc": "AUC",
     "macro_auc": "macro AUC",
@@ -38,11 +37,11 @@ def at(given: Json, *path: str) -> Json:
 def figure(value: Json) -> str:
     """Return a number to four digits after the point; a dash where there is none.
 
-    >>> figure(0.70123), figure(None)
-    ('0.7012', '-')
+    >>> figure(0.70123), figure(-0.00001), figure(None)
+    ('0.7012', '0.0000', '-')
     """
     read = number(value)
-    return "-" if read is None else f"{read:.4f}"
+    return "-" if read is None else f"{round(read, 4) + 0.0:.4f}"  # + 0.0 turns a negative zero
 
 
 def spread(estimate: Json) -> str:
@@ -76,6 +75,46 @@ def worse(policy: Mapping[str, Json]) -> list[str]:
     """Return the releases that were worse than the champion they replaced, at the bound of the interval."""
     taken = [each for each in items(policy.get("takeovers")) if isinstance(each, Mapping)]
     return [f"{each['release']} ({', '.join(map(str, items(each['worse'])))})" for each in taken if each.get("worse")]
+
+
+def aim_rows(policy: Mapping[str, Json]) -> list[tuple[str, str, str]]:
+    """Return a row an aim: what is wanted, whether it was reached, and the figures."""
+    return [(str(at(each, "aim")), str(at(each, "held")), str(at(each, "told"))) for each in items(policy.get("aims"))]
+
+
+def alike_sentences(policy: Mapping[str, Json]) -> list[str]:
+    """Return a sentence for each group of curves that took the same fit in every month; see `replay_comparison`."""
+    groups = [[str(each) for each in items(group)] for group in items(policy.get("alike"))]
+    return [f"{' and '.join(group)} took the same fit in every month: one line stands for them" for group in groups]
+
+
+def cost_rows(policy: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Return what a policy cost, a row a kind: what, and how much."""
+    cost = policy.get("cost")
+    aside, asked, answered = (
+        number(at(cost, *path)) or 0.0 for path in (("fits_aside",), ("requests", "asked"), ("requests", "answered"))
+    )
+    people, each = number(at(cost, "approvals", "people")), number(at(cost, "approvals", "people_each"))
+    beside = f"; {aside:.0f} more were made aside for the monthly curve" if aside else ""
+    decided = f"{people or 0.0:.0f} by people ({each or 0.0:.0f} a release, as the spec says; nobody was asked here)"
+    turns = ", ".join(
+        f"{curve} {at(cost, 'takeovers', curve)}" for curve in CURVES if at(cost, "takeovers", curve) is not None
+    )
+    return [
+        ("fits", f"{number(at(cost, 'fits')) or 0.0:.0f}{beside}"),
+        ("releases approved", f"{at(cost, 'approvals', 'releases')}; {decided}"),
+        ("takeovers of production", turns),
+        ("requests without an answer", f"{asked - answered:,.0f} of {asked:,.0f}"),
+        ("machine, all releases", f"{number(at(cost, 'total_s')) or 0.0:,.0f} s"),
+    ]
+
+
+def stage_rows(policy: Mapping[str, Json]) -> list[tuple[str, str, str]]:
+    """Return a row a stage: its name, its seconds over all releases, and its share of them."""
+    spent = at(policy, "cost", "stages_s")
+    told = {name: number(each) or 0.0 for name, each in spent.items()} if isinstance(spent, Mapping) else {}
+    total = sum(told.values()) or 1.0
+    return [(name.replace("_", " "), f"{value:,.0f} s", f"{100 * value / total:.0f} %") for name, value in told.items()]
 
 
 def month_rows(policy: Mapping[str, Json]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -22,19 +22,21 @@ from lockgate.adapters.sample_batches import prepared_batch, write_sample
 from lockgate.adapters.virtual_clock import FileClock
 from lockgate.bootstrap import Services
 from lockgate.config import Settings
-from lockgate.core.ids import Json
+from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.replay_comparison import ScoredMonth
 from lockgate.core.replay_plan import Alarm, Ended
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
 from lockgate.line.model_line import Line, release_of_bundle
-from lockgate.line.replay_release import await_end, await_none, end_leftovers, taken_up
+from lockgate.line.replay_calendar import fit_aside
+from lockgate.line.replay_release import again_where_busy, await_end, await_none, end_leftovers, taken_up
 from lockgate.line.replay_scores import Scores
 from lockgate.line.replay_traffic import (
     QUIET_RPS,
     ROLLOUT_RPS,
     Clients,
+    Sent,
     ask_by_day,
     request_rows_of,
     tell_labels,
@@ -67,6 +69,7 @@ class StackGround:
     seed: int = 1
     requests: int = REQUESTS
     _untold: list[tuple[str, Json]] = field(default_factory=list)
+    _beside: Sent = field(default_factory=Sent)
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
@@ -138,8 +141,21 @@ class StackGround:
     def newest(self) -> str:
         """Return the newest release that came as far as a fit; empty when none did."""
         opened = [row.release for row in self._rows(Event.RELEASE_OPENED) if row.release]
-        fitted = [each for each in opened if (self.settings.release(each) / "fit" / "model.skops").is_file()]
+        fitted = [each for each in opened if self._fitted(each)]
         return str(fitted[-1]) if fitted else ""
+
+    def _fitted(self, release: ReleaseId) -> bool:
+        return (self.settings.release(release) / "fit" / "model.skops").is_file()
+
+    def record(self) -> Sequence[LedgerRow]:
+        """Return the ledger's rows of the model; the stack may be down."""
+        return self._rows()
+
+    def monthly_fit(self, months: Sequence[str], release: str | None) -> str:
+        """Return the fit that a calendar has after a month: a release's own, or one made aside."""
+        if release is not None and self._fitted(ReleaseId(release)):
+            return release
+        return fit_aside(self.services, self.spec, months, self._write)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
@@ -189,6 +205,13 @@ class StackGround:
         finally:
             clients.end()
             self._untold += clients.sent.untold
+            self._beside.asked += clients.sent.asked
+            self._beside.answered += clients.sent.answered
+
+    def beside(self) -> tuple[int, int]:
+        """Return how many asked, and were answered, beside releases since this was last asked for."""
+        told, self._beside = self._beside, Sent()
+        return told.asked, told.answered
 
     # -- data and releases -----------------------------------------------------------------------------------------
 
@@ -204,12 +227,12 @@ class StackGround:
         ):
             path = Path(at) / f"{model}-{months[-1]}.parquet"
             self._write(months, path)
-            past = taken_up(self.line, sha256_of(path))
-            if past is not None:
-                return past
-            self.services.store.land(model, path)
+            ended = taken_up(self.line, sha256_of(path))
             rollout = None if clients is None else partial(clients.ask, ROLLOUT_RPS)
-            return await_end(self.line, seen, rollout)
+            if ended is None:
+                self.services.store.land(model, path)
+                ended = await_end(self.line, seen, rollout)
+            return again_where_busy(self.line, ended, rollout)
 
     def _write(self, months: Sequence[str], path: Path) -> None:
         import pandas as pd

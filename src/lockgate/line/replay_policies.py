@@ -14,16 +14,29 @@ from lockgate.bootstrap import Services
 from lockgate.core.estimates import items
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.replay_plan import months_of
-from lockgate.core.replay_waits import merged, without_waits
-from lockgate.core.replay_words import headline, month_rows
+from lockgate.core.replay_waits import Shortened, merged, without_waits
+from lockgate.core.replay_words import aim_rows, headline, month_rows
+from lockgate.core.spec import ReleaseSpec
+from lockgate.core.spec_sections.release import ApprovalMode
 from lockgate.errors import BadInput
-from lockgate.line.replay_ground import StackGround
+from lockgate.line.replay_ground import REQUESTS, StackGround
+from lockgate.line.replay_release import MACHINE_GATES, MOST_AGAIN
 from lockgate.line.replay_state import Asked
+from lockgate.line.replay_traffic import MONTH_RPS
 from lockgate.line.replaying import Policy, Tell, replay
 from lockgate.spec_file import parse_spec
 
 AS_IT_IS: Final = "as specified"
 _PEOPLE_DECIDE = ("notify", "train")
+_CLIENTS: Final = (
+    Shortened(what="a month's clients", was="one request a row", now=f"{REQUESTS:,} rows, at {MONTH_RPS:g} a second"),
+    Shortened(what="a month's waits", was="a month, and until labels are known", now="the clock is moved on"),
+    Shortened(
+        what="a busy machine",
+        was=f"a release ends inconclusive by gate {' or '.join(MACHINE_GATES)}",
+        now=f"it is run again, at most {MOST_AGAIN} times",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +84,7 @@ def result_page(result: Mapping[str, Json], report: Path) -> str:
         if isinstance(policy, Mapping):
             head, rows = month_rows(policy)
             lines += ["", f"## {policy['policy']}", "", f"{headline(policy)}.", ""]
+            lines += [*(f"- {held}: {aim} ({told})" for aim, held, told in aim_rows(policy)), ""]
             lines += [f"| {' | '.join(row)} |" for row in (head, tuple("---" for _ in head), *rows)]
     return "\n".join(lines)
 
@@ -117,7 +131,16 @@ def _policy(services: Services, asked: Asked, name: str, given: Mapping[str, Jso
     final = merged(whole, shorter)
     spec = parse_spec(final, where=name)
     folder = asked.output / name.replace(" ", "-")
-    return Policy(name=name, spec=spec, shortened=told, ground=partial(_ground, services, asked, final, folder))
+    ground = partial(_ground, services, asked, final, folder)
+    told = (*told, *_CLIENTS)
+    return Policy(name=name, spec=spec, shortened=told, ground=ground, people_each=_people(patient))
+
+
+def _people(spec: ReleaseSpec) -> int:
+    """Return how many people a spec asks to approve one release."""
+    if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS:
+        return 0
+    return 2 if spec.approval.four_eyes else 1
 
 
 def _ground(services: Services, asked: Asked, spec: Mapping[str, Json], folder: Path) -> StackGround:

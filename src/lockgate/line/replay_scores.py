@@ -14,6 +14,7 @@ from lockgate.core.replay_plan import MEASURES
 from lockgate.core.task_metrics import Costs, task_metrics
 from lockgate.errors import MeasurementError
 from lockgate.line.model_line import Line
+from lockgate.line.replay_calendar import fit_folder
 from lockgate.stages.sampling import Sample, take_sample
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ class Scores:
     def _ask(self, release: str, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - numbers of the task's shape
         from lockgate.adapters.native_scorer import NativeScorer, score_bundle
 
+        settings = self.line.services.settings
         row = self._sealed(release)
         if row is None:
-            return NativeScorer.load(self.line.services.settings.release(ReleaseId(release)) / "fit").score(frame)
+            folder = fit_folder(settings, release) or settings.release(ReleaseId(release)) / "fit"
+            return NativeScorer.load(folder).score(frame)
         bundles, bundle = self.line.services.bundles, Digest(row["bundle"])
         bundles.get(bundle)  # verified
         return score_bundle(bundles.folder(bundle), frame)

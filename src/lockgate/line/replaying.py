@@ -15,13 +15,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Final, Protocol
 
 from lockgate.adapters.durable_files import write_whole
 from lockgate.core import replay_comparison as comparison
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Json, digest_of, to_json
+from lockgate.core.ledger import LedgerRow
+from lockgate.core.replay_aims import aims
 from lockgate.core.replay_comparison import ScoredMonth
+from lockgate.core.replay_cost import cost
 from lockgate.core.replay_plan import (
     MEASURES,
     SCHEMA_VERSION,
@@ -33,7 +37,7 @@ from lockgate.core.replay_plan import (
 )
 from lockgate.core.replay_waits import Shortened
 from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import BadInput, NotBlessed
+from lockgate.errors import BadInput, LockgateError, NotBlessed
 from lockgate.line.replay_state import Asked, State, read_state, write_state
 
 RESULT: Final = "replay.json"
@@ -80,8 +84,28 @@ class Ground(Protocol):
         """
         ...
 
+    def beside(self) -> tuple[int, int]:
+        """Return how many asked, and were answered, beside releases since this was last asked for."""
+        ...
+
+    def monthly_fit(self, months: Sequence[str], release: str | None) -> str:
+        """Return the fit of a calendar that retrains on everything up to a month: a release's own, or one made aside.
+
+        Args:
+            months: Everything so far, the month at hand last.
+            release: What the month's data led to; None where they led to none.
+
+        Raises:
+            LockgateError: It made none, and none can be made aside.
+        """
+        ...
+
     def watch(self) -> tuple[Alarm, ...] | None:
         """Let the monitor look once; returns the harm it found, None where there is no monitor."""
+        ...
+
+    def record(self) -> Sequence[LedgerRow]:
+        """Return the ledger's rows of the model; the stack may be down."""
         ...
 
     def scored(self, month: str, releases: Sequence[str]) -> ScoredMonth:
@@ -102,12 +126,14 @@ class Policy:
         spec: What the replay judges and rolls out by.
         shortened: What that does in less time than the spec says.
         ground: Its stack; made when it is this policy's turn.
+        people_each: How many people the spec asks to approve a release, before that was shortened.
     """
 
     name: str
     spec: ReleaseSpec
     shortened: tuple[Shortened, ...]
     ground: Callable[[], Ground]
+    people_each: int = 0
 
 
 def replay(asked: Asked, policies: Sequence[Policy], tell: Tell) -> dict[str, Json]:
@@ -132,7 +158,7 @@ def replay(asked: Asked, policies: Sequence[Policy], tell: Tell) -> dict[str, Js
                     state = replace(state, policies=(*state.policies[:place], done))
                     write_state(asked, state)
         tell(f"{policy.name}: comparing")
-        told.append(compared(policy, done, ground))
+        told.append(compared(policy, done, ground, asked.months.after))
     result = {"schema_version": SCHEMA_VERSION, **asked.key, "policies": to_json(told)}  # NaN has no word in JSON
     write_whole(asked.output / RESULT, json.dumps(result, indent=1))
     return result
@@ -157,7 +183,9 @@ def _months(asked: Asked, policy: Policy, ground: Ground, done: PolicyDone, tell
         done = replace(done, first=_first(asked, policy, ground, tell))
         yield done
     for month in asked.months.during[len(done.months) :]:
-        lived = _live(asked, ground, month, partial(_tell, tell, f"{policy.name}, {month}"))
+        before = done.months[-1] if done.months else None
+        calendar = (before.monthly or before.newest) if before else done.first
+        lived = _live(asked, ground, month, calendar, partial(_tell, tell, f"{policy.name}, {month}"))
         done = replace(done, months=(*done.months, lived))
         yield done
 
@@ -179,7 +207,7 @@ def _first(asked: Asked, policy: Policy, ground: Ground, tell: Tell) -> str:
     return ground.champion()
 
 
-def _live(asked: Asked, ground: Ground, month: str, tell: Tell) -> MonthDone:
+def _live(asked: Asked, ground: Ground, month: str, calendar: str, tell: Tell) -> MonthDone:
     started = time.monotonic()
     began, until = ground.times(month)
     champion = ground.champion()
@@ -190,6 +218,7 @@ def _live(asked: Asked, ground: Ground, month: str, tell: Tell) -> MonthDone:
     ended = ground.land([month], asked.months.following(month))
     told = f"{ended.release} {ended.outcome}" if ended.release else ended.decision
     tell(f"{told}: {ended.gate + ': ' if ended.gate else ''}{ended.reason or ended.why}")
+    beside_asked, beside_answered = ground.beside()
     return MonthDone(
         month=month,
         began=began,
@@ -201,21 +230,49 @@ def _live(asked: Asked, ground: Ground, month: str, tell: Tell) -> MonthDone:
         ended=ended,
         alarms=alarms,
         newest=ground.newest() or champion,
+        monthly=_monthly(asked, ground, month, ended.release, calendar, tell),
+        beside_asked=beside_asked,
+        beside_answered=beside_answered,
         seconds=round(time.monotonic() - started, 1),
     )
 
 
-def compared(policy: Policy, done: PolicyDone, ground: Ground) -> dict[str, Json]:
-    """Return what one policy did and was worth, as JSON."""
+def _monthly(asked: Asked, ground: Ground, month: str, release: str | None, before: str, tell: Tell) -> str:  # noqa: PLR0913, PLR0917 - of which month, after what
+    """Return whose fit a calendar has after a month; where none can be made, it keeps the one before."""
+    so_far = asked.months.during[: asked.months.during.index(month) + 1]
+    try:
+        fit = ground.monthly_fit([*asked.months.before, *so_far], release)
+    except LockgateError as why:
+        tell(f"no monthly fit, {before} stays: {why}")
+        return before
+    if fit != release:
+        tell(f"{fit}: a fit made aside, to compare with")
+    return fit
+
+
+def compared(policy: Policy, done: PolicyDone, ground: Ground, after: str | None = None) -> dict[str, Json]:
+    """Return what one policy did, was worth and cost, as JSON.
+
+    Args:
+        policy: Which.
+        done: What it did.
+        ground: Its stack; it may be down.
+        after: The month after the last one: who took over last is judged on it; None where there is none.
+    """
     kind: TaskKind = policy.spec.task.kind
     measures = MEASURES[kind]
     scored = {each.month: ground.scored(each.month, _answering(done, each)) for each in done.months}
+    last = done.months[-1] if done.months else None
+    if after is not None and last is not None and last.ended.promoted and last.ended.release is not None:
+        scored[after] = ground.scored(after, (last.ended.release, last.champion))
+    else:
+        after = None
     loss = WATCHED_LOSS[kind]
     champions = dict.fromkeys(each.champion for each in done.months)
     known = {each: ground.at_release(each, loss) for each in champions}
     at_release = {name: value for name, value in known.items() if value is not None}
     tolerated = policy.spec.monitoring.loss_tolerated
-    return {
+    told: dict[str, Json] = {
         "policy": policy.name,
         "spec": policy.spec.digest,
         "measures": list(measures),
@@ -225,12 +282,15 @@ def compared(policy: Policy, done: PolicyDone, ground: Ground) -> dict[str, Json
         "releases": comparison.outcomes(done),
         **comparison.compare(done, scored, measures),
         "by_month": comparison.by_month(done, scored, measures),
-        "takeovers": list(comparison.takeovers(done, scored, measures)),
+        "takeovers": list(comparison.takeovers(done, scored, measures, after)),
         "alarms": comparison.alarms(done, scored, at_release, loss=loss, tolerated=tolerated),
+        "cost": cost(done, ground.record(), policy.people_each),
         "seconds": round(sum(each.seconds for each in done.months), 1),
     }
+    return {**told, "aims": aims(told)}
 
 
 def _answering(done: PolicyDone, month: MonthDone) -> tuple[str, ...]:
     """Return who is asked about a month: every fit before its data landed, and who served."""
-    return tuple(dict.fromkeys([*comparison.known_releases(done, month.month), month.champion]))
+    fits = comparison.known_releases(done, month.month), comparison.monthly_fits(done, month.month)
+    return tuple(dict.fromkeys([*chain(*fits), month.champion]))

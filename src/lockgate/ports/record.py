@@ -45,9 +45,9 @@ class Ledger(Protocol):
         ...
 
     def rows(
-        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = ()
+        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = (), after: int = 0
     ) -> tuple[LedgerRow, ...]:
-        """Return the model's rows in order, of one release and of some events where given."""
+        """Return the model's rows in order, of one release, of some events and later than a row where given."""
         ...
 
     def state(self, model: ModelName) -> ModelState:

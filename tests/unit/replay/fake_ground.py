@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from lockgate.core.contract import TaskKind
+from lockgate.core.ledger import LedgerRow
 from lockgate.core.replay_comparison import ScoredMonth
 from lockgate.core.replay_plan import MEASURES, Alarm, Ended
 from lockgate.core.task_metrics import Costs, task_metrics
+from lockgate.errors import BadInput
 
 DAYS, PER_DAY = 28, 40
 MONTHS = ("jan", "feb", "mar", "apr", "may")
@@ -30,12 +32,16 @@ class FakeGround:
         outcomes: How each month's release ends; promoted where it says nothing, "held back" for none.
         alarms: What the monitor finds by month; None: there is no monitor.
         killed_in: The month whose data kills the process when it lands.
+        unfit: The months of whose data no fit can be made aside.
+        rows: The ledger's.
     """
 
     quality: Mapping[str, float] = field(default_factory=dict)
     outcomes: Mapping[str, str] = field(default_factory=dict)
     alarms: Mapping[str, tuple[Alarm, ...]] | None = None
     killed_in: str = ""
+    unfit: tuple[str, ...] = ()
+    rows: tuple[LedgerRow, ...] = ()
     calls: list[str] = field(default_factory=list)
     served: str = ""
     fits: list[str] = field(default_factory=list)
@@ -78,6 +84,20 @@ class FakeGround:
             self.served = f"fit-{last}"
         gate = "champion" if outcome == "blocked" else ""
         return Ended(decision="released", why="new data", release=f"fit-{last}", outcome=outcome, gate=gate)
+
+    def beside(self) -> tuple[int, int]:
+        return 10, 8
+
+    def monthly_fit(self, months: Sequence[str], release: str | None) -> str:
+        if release is not None:
+            return release
+        if months[-1] in self.unfit:
+            raise BadInput("too few rows")
+        self.calls.append(f"fit {'+'.join(months)}")
+        return f"monthly-{months[-1]}"
+
+    def record(self) -> Sequence[LedgerRow]:
+        return self.rows
 
     def watch(self) -> tuple[Alarm, ...] | None:
         month = self.calls[-1].removeprefix("label ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_whatever_is_shortened_is_named_and_the_spec_is_still_one() -> None:
     given = spec("toy", HUMAN) | {"rollout": rollout, "gates": {"stress": {"duration_s": 60}}}
     over, told = without_waits(parse_spec(given))
     short = parse_spec(merged(given, over))
-    assert [each.bake_s for each in short.rollout.steps] == [25.0, 5.0]
+    assert [each.bake_s for each in short.rollout.steps] == [10.0, 5.0]
     assert short.approval.mode.value == "when_all_pass"
     assert {each.what for each in told} == {
         *("approval.mode", "rollout.steps.1.bake_s", "rollout.steps.2", "rollout.look_s", "rollout.max_duration_s"),
@@ -128,8 +129,40 @@ def test_never_is_the_first_always_the_newest_and_the_oracle_the_best_of_those_t
         "served": ("a", "a", "c"),
         "never": ("a", "a", "a"),
         "always": ("a", "b", "c"),
+        "monthly": ("a", "b", "c"),
         "oracle": ("a", "b", "a"),
     }
+
+
+def _with_a_fit_aside() -> PolicyDone:
+    """The same months, the last one's fit made aside, and one after it that all of them were judged on."""
+    *before, held_back = POLICY_DONE.months
+    apr = done("apr", "c", released("d"), "d")
+    return replace(POLICY_DONE, months=(*before, replace(held_back, monthly="monthly-mar"), apr))
+
+
+def test_monthly_is_the_fit_made_aside_where_the_policy_trained_nothing_and_always_an_older_one() -> None:
+    policy = _with_a_fit_aside()
+    scored = SCORED | {"apr": scored_month("apr", dict.fromkeys("abc", 0.5) | {"monthly-mar": 0.9})}
+    chosen = comparison.choices(policy, scored, "auc")
+    assert chosen["always"] == ("a", "b", "c", "c")
+    assert chosen["monthly"] == ("a", "b", "c", "monthly-mar")
+    assert chosen["oracle"][-1] == "monthly-mar"
+    assert comparison.changes(policy) == {"served": 2, "never": 0, "always": 3, "monthly": 4}
+
+
+def test_where_the_policy_trained_on_every_month_always_and_monthly_are_named_as_one() -> None:
+    told: Any = comparison.compare(POLICY_DONE, SCORED, MEASURES)
+    assert told["alike"] == [["always", "monthly"]]
+
+
+def test_who_took_over_last_is_judged_on_the_month_after_or_stands_there_unjudged() -> None:
+    policy = _with_a_fit_aside()
+    scored = SCORED | {"apr": scored_month("apr", {"c": 0.5}), "may": scored_month("may", {"c": 0.5, "d": 0.1})}
+    *_, unjudged = comparison.takeovers(policy, scored, MEASURES)
+    assert (unjudged["release"], unjudged["judged_on"], unjudged["worse"]) == ("d", None, [])
+    *_, judged = comparison.takeovers(policy, scored, MEASURES, "may")
+    assert (judged["judged_on"], judged["worse"]) == ("may", list(MEASURES))
 
 
 def test_the_mean_over_months_weighs_each_month_alike() -> None:

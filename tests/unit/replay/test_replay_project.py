@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from lockgate.adapters.replay_project import make_project, read_yaml, replay_settings
+from lockgate.adapters.stack import inherited, plan_stack
 from lockgate.bootstrap import Services
 from lockgate.config import load_settings
 from lockgate.core.ids import ModelName
@@ -55,6 +56,18 @@ def test_a_replays_settings_share_no_port_address_or_record_with_the_installatio
     assert str(own.home) in own.ledger_url
 
 
+def test_a_replays_stack_has_all_but_the_board(tmp_path: Path) -> None:
+    source = services(tmp_path / "real").settings
+    own = replay_settings(source, tmp_path / "replay", MARCH)
+    names = [{each.name for each in plan_stack(settings).processes} for settings in (source, own)]
+    assert names[0] - names[1] == {"board"}
+    assert names[1] <= names[0]
+
+
+def test_a_replay_that_is_a_flow_run_itself_hands_nothing_of_that_run_to_its_stack() -> None:
+    assert "PREFECT__FLOW_RUN_ID" not in inherited({"PREFECT__FLOW_RUN_ID": "f", "PATH": "/bin"})
+
+
 def wanted(tmp_path: Path, text: str | None = None, **given: Any) -> Wanted:
     over: tuple[Path, ...] = ()
     if text is not None:
@@ -98,3 +111,25 @@ def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"--policy: there is no file .*gone\.yaml"):
         read_yaml(tmp_path / "gone.yaml", "--policy")
+
+
+@pytest.mark.parametrize(
+    ("approval", "people"),
+    [
+        ("{mode: human}", 1),
+        ("{mode: human, four_eyes: true}", 2),
+        ("{mode: when_all_pass}", 0),
+    ],
+)
+def test_how_many_people_a_release_would_take_is_read_before_nobody_is_asked(
+    tmp_path: Path, approval: str, people: int
+) -> None:
+    _, policies = plan_replay(services(tmp_path), wanted(tmp_path, f"approval: {approval}"))
+    assert policies[1].people_each == people
+    assert policies[1].spec.approval.mode.value == "when_all_pass"
+
+
+def test_what_a_replay_does_beside_the_spec_is_named_with_what_it_shortens(tmp_path: Path) -> None:
+    _, (policy,) = plan_replay(services(tmp_path), wanted(tmp_path))
+    named = {each.what for each in policy.shortened}
+    assert {"a month's clients", "a month's waits", "a busy machine", "retraining.schedule"} <= named

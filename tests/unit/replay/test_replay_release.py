@@ -15,7 +15,7 @@ from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event
 from lockgate.core.replay_plan import Ended
 from lockgate.line.model_line import Line
-from lockgate.line.replay_release import await_end, taken_up
+from lockgate.line.replay_release import again_where_busy, await_end, taken_up
 from lockgate.ports import Batch
 from lockgate.spec_file import parse_spec
 from tests.e2e.toy_project import HUMAN, spec
@@ -109,9 +109,26 @@ def _never_opened(line: Line) -> None:
     append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
 
 
+def _starved(line: Line) -> None:
+    append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
+    append(line, Event.ROLLOUT_BEGUN, {}, RELEASE)
+    _release(line.ledger, RELEASE, "inconclusive")  # type: ignore[arg-type]  # the fixture's
+
+
+def _inconclusive_by_a_gate(line: Line) -> None:
+    append(line, Event.BATCH_INGESTED, {"sha256": MARCH})
+    _release(line.ledger, RELEASE, "inconclusive", "champion")  # type: ignore[arg-type]  # the fixture's
+
+
 @pytest.mark.parametrize(
     ("before", "outcome", "started"),
-    [(_ended, "rolled_back", 0), (_failed, None, 1), (_never_opened, None, 1)],
+    [
+        (_ended, "rolled_back", 0),
+        (_failed, None, 1),
+        (_never_opened, None, 1),
+        (_starved, None, 1),  # its rollout went on when the replay was dead, and no client with it
+        (_inconclusive_by_a_gate, "inconclusive", 0),
+    ],
 )
 def test_after_a_kill_a_release_that_ended_counts_and_one_that_did_not_is_run_again(
     line: Line, before: Callable[[Line], None], outcome: str | None, started: int
@@ -120,6 +137,44 @@ def test_after_a_kill_a_release_that_ended_counts_and_one_that_did_not_is_run_ag
     past = taken_up(line, MARCH)
     assert (None if past is None else past.outcome) == outcome
     assert _started(line) == ["release-model/toy replay taken up again"] * started
+
+
+BUSY = Ended(decision="released", why="new data", release=RELEASE, outcome="inconclusive", gate="stress")
+
+
+class Rerun(Runs):
+    """An orchestrator whose every run is a release that ends at once, the next way on a list."""
+
+    def __init__(self, line: Line, *ends: tuple[str, str | None]) -> None:
+        super().__init__()
+        self.line, self.ends = line, list(ends)
+
+    def start_run(self, deployment: str, parameters: dict[str, Json]) -> str:
+        outcome, gate = self.ends.pop(0)
+        _release(self.line.ledger, f"toy-{10 + len(self.started):04d}", outcome, gate)  # type: ignore[arg-type]  # the fixture's
+        return super().start_run(deployment, parameters)
+
+
+def test_a_release_that_this_machine_was_too_busy_for_is_run_again_until_it_could_be_measured(line: Line) -> None:
+    services: Any = line.services
+    services.runs = Rerun(line, ("inconclusive", "infra"), ("promoted", None))
+    assert again_where_busy(line, BUSY, None).promoted
+    assert len(_started(line)) == 2
+    assert "toy-0002 ended inconclusive by stress" in _started(line)[0]
+
+
+def test_a_machine_that_stays_busy_ends_the_month_inconclusive_after_two_more_tries(line: Line) -> None:
+    services: Any = line.services
+    services.runs = Rerun(line, *[("inconclusive", "stress")] * 3)
+    assert again_where_busy(line, BUSY, None).outcome == "inconclusive"
+    assert len(_started(line)) == 2
+
+
+@pytest.mark.parametrize(("outcome", "gate"), [("blocked", "stress"), ("inconclusive", "champion"), ("promoted", "")])
+def test_what_was_said_of_the_model_is_never_asked_again(line: Line, outcome: str, gate: str) -> None:
+    said = Ended(decision="released", why="new data", release=RELEASE, outcome=outcome, gate=gate)
+    assert again_where_busy(line, said, None) == said
+    assert _started(line) == []
 
 
 def test_after_a_kill_an_answer_that_held_the_waiting_file_back_counts(line: Line) -> None:

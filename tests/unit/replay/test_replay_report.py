@@ -35,6 +35,18 @@ def test_the_page_tells_months_figures_and_what_was_shortened(tmp_path: Path) ->
     assert "The policies side by side" not in page
 
 
+def test_the_page_says_at_its_top_what_the_policy_is_held_to_and_names_curves_that_are_one(tmp_path: Path) -> None:
+    told = result(tmp_path, FakeGround(quality={"feb": 0.3, "mar": 0.8, "apr": 0.8}))
+    page = report_html(told)
+    assert page.index("What it is held to") < page.index("<figure>")
+    assert [each["held"] for each in told["policies"][0]["aims"]] == ["fail", "pass", "not measured"]
+    for verdict in ("fail", "pass", "not measured"):
+        assert f'class="held {verdict}">{verdict}' in page
+    assert "served and always and monthly" in page
+    assert "took the same fit in every month" in page
+    assert "6 of 220" in page
+
+
 def test_two_policies_stand_side_by_side(tmp_path: Path) -> None:
     page = report_html(result(tmp_path, FakeGround(), FakeGround(outcomes={"mar": "held back"})))
     assert "The policies side by side" in page

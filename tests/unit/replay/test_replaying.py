@@ -133,6 +133,42 @@ def test_a_months_alarm_is_true_only_where_the_champions_loss_really_was_worse(t
     assert kinds == ["true", "false"]
 
 
+def test_a_month_that_the_policy_held_back_gets_a_fit_aside_of_everything_so_far(tmp_path: Path) -> None:
+    ground = FakeGround(outcomes={"mar": "held back"})
+    result: Any = replay(asked(tmp_path), [policy(ground)], quiet)
+    assert "fit jan+feb+mar" in ground.calls
+    (told,) = result["policies"]
+    assert [each["monthly"] for each in told["months"]] == ["monthly-mar", "fit-apr"]
+    assert told["cost"]["fits_aside"] == 1
+    assert told["cost"]["takeovers"] == {"served": 1, "never": 0, "always": 1, "monthly": 2}
+
+
+def test_where_no_fit_can_be_made_aside_the_calendar_keeps_the_one_before_and_that_is_told(tmp_path: Path) -> None:
+    heard: list[str] = []
+    ground = FakeGround(outcomes={"mar": "held back"}, unfit=("mar",))
+    result: Any = replay(asked(tmp_path), [policy(ground)], heard.append)
+    assert result["policies"][0]["months"][0]["monthly"] == "fit-feb"
+    assert any("no monthly fit, fit-feb stays: too few rows" in each for each in heard)
+
+
+def test_a_state_of_before_monthly_fits_were_kept_reads_as_it_did(tmp_path: Path) -> None:
+    replay(asked(tmp_path), [policy(FakeGround())], quiet)
+    state = tmp_path / "out" / STATE
+    old = json.loads(state.read_text())
+    for month in old["policies"][0]["months"]:
+        for name in ("monthly", "beside_asked", "beside_answered"):
+            del month[name]
+    state.write_text(json.dumps(old))
+    result: Any = replay(asked(tmp_path), [policy(FakeGround(fits=["fit-feb", "fit-mar", "fit-apr"]))], quiet)
+    assert any({"always", "monthly"} <= set(group) for group in result["policies"][0]["alike"])
+
+
+def test_requests_without_an_answer_are_counted_by_the_month_and_beside_releases(tmp_path: Path) -> None:
+    result: Any = replay(asked(tmp_path), [policy(FakeGround())], quiet)
+    # two months of 100 asked and 99 answered, and 10 and 8 beside each
+    assert result["policies"][0]["cost"]["requests"] == {"asked": 220, "answered": 214, "lost": 6}
+
+
 def test_the_result_is_written_and_reads_in_words(tmp_path: Path) -> None:
     ground = FakeGround(quality={"feb": 0.3, "mar": 0.9}, outcomes={"apr": "held back"})
     result: Any = replay(asked(tmp_path), [policy(ground)], quiet)

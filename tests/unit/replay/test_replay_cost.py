@@ -1,0 +1,92 @@
+"""What a policy cost, from the ledger's rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
+from lockgate.core.ledger import Event, LedgerRow
+from lockgate.core.replay_cost import cost, stage_seconds
+from tests.unit.replay.test_replay_plan import POLICY_DONE
+
+Told: TypeAlias = tuple[float, Event, dict[str, Json]]
+BEGAN = datetime(2013, 4, 1, tzinfo=UTC)
+
+
+def rows(*told: Told, release: str = "toy-0001") -> list[LedgerRow]:
+    return [
+        LedgerRow(
+            model=ModelName("toy"),
+            seq=number,
+            schema_version=1,
+            at=BEGAN + timedelta(seconds=second),
+            event=event,
+            release=ReleaseId(release),
+            actor="",
+            payload=payload,
+            prev_hash=Digest(""),
+            row_hash=Digest(""),
+        )
+        for number, (second, event, payload) in enumerate(told, 1)
+    ]
+
+
+def evidence(stage: str) -> tuple[Event, dict[str, Json]]:
+    return Event.EVIDENCE, {"stage": stage}
+
+
+RELEASED: tuple[Told, ...] = (
+    (0.0, Event.RELEASE_OPENED, {}),
+    (1.0, *evidence("ingest_data")),
+    (11.0, *evidence("validate_data")),
+    (31.0, *evidence("train_model")),
+    (32.0, Event.VERDICT, {"stage": "train_model"}),
+    (40.0, Event.BLESSING, {}),
+    (41.0, Event.TRAFFIC_VERIFIED, {"environment": "staging"}),
+    (45.0, Event.APPROVAL_GIVEN, {}),
+    (50.0, Event.ROLLOUT_BEGUN, {}),
+    (70.0, Event.TRAFFIC_VERIFIED, {"environment": "production"}),
+    (71.0, Event.RELEASE_ENDED, {"outcome": "promoted"}),
+)
+
+
+def test_the_time_between_two_rows_of_a_release_was_spent_in_the_stage_of_the_later_one() -> None:
+    assert stage_seconds(rows(*RELEASED)) == {
+        "ingest_data": 1.0,
+        "validate_data": 10.0,
+        "train_model": 21.0,
+        "register_model": 8.0,
+        "deploy_staging": 1.0,
+        "approval": 4.0,
+        "promote": 26.0,
+    }
+
+
+def test_what_passed_while_a_release_was_killed_or_away_is_nobodys_cost() -> None:
+    away: tuple[Told, ...] = (
+        (0.0, Event.RELEASE_OPENED, {}),
+        (5.0, *evidence("ingest_data")),
+        (900.0, Event.RELEASE_RESUMED, {}),
+        (902.0, *evidence("validate_data")),
+        (5000.0, Event.RELEASE_ENDED, {"outcome": "failed"}),
+    )
+    assert stage_seconds(rows(*away)) == {"ingest_data": 5.0, "validate_data": 2.0}
+
+
+def test_releases_that_overlap_are_told_apart() -> None:
+    one = rows((0.0, Event.RELEASE_OPENED, {}), (9.0, *evidence("train_model")))
+    two = rows((4.0, Event.RELEASE_OPENED, {}), (6.0, *evidence("train_model")), release="toy-0002")
+    assert stage_seconds(sorted([*one, *two], key=lambda row: row.at)) == {"train_model": 11.0}
+
+
+def test_fits_approvals_and_people_are_counted() -> None:
+    told: Any = cost(POLICY_DONE, rows(*RELEASED), people_each=2)
+    assert told["fits"] == 1
+    assert told["approvals"] == {"releases": 1, "people_each": 2, "people": 2}
+    assert told["total_s"] == 71.0
+
+
+def test_a_record_without_releases_costs_nothing() -> None:
+    told: Any = cost(POLICY_DONE, (), people_each=1)
+    assert (told["fits"], told["stages_s"], told["total_s"]) == (0, {}, 0.0)
