@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks.approval import ask_approval, await_decision
-from tasks.closing import end_state, note_failure
+from tasks.closing import end_state, note_failure, take_back_rollout
 from tasks.deploy_staging import deploy_staging
 from tasks.entering import enter_release
 from tasks.evaluate_model import evaluate_model
@@ -37,7 +37,7 @@ BLESSED = (register_model, deploy_staging)
     flow_run_name="{model}: {reason}",
     on_failure=[note_failure],
     on_crashed=[note_failure],
-    on_cancellation=[note_failure],
+    on_cancellation=[note_failure, take_back_rollout],
 )
 def release_model(model: str, reason: str = "by hand", started_by: str = "Prefect UI") -> State:
     """Take one model from its newest landed data to production.

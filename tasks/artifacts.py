@@ -45,10 +45,10 @@ def show_rollout(done: Mapping[str, str]) -> None:
 
 def show_rollout_page(record: RolloutRecord, shown: Mapping[str, Json]) -> None:
     """Publish where a rollout stands: the page with its plots, a new version of it under one key."""
-    from lockgate.line.rollout_words import rollout_page
+    from lockgate.line.several_words import several_page
 
     release = record.rollout.release
-    create_markdown_artifact(rollout_page(record, shown), key=f"{release}-rollout", description=record.rollout.reason)
+    create_markdown_artifact(several_page(record, shown), key=f"{release}-rollout", description=record.rollout.reason)
 
 
 def _slug(label: str) -> str:

@@ -59,3 +59,11 @@ def note_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
 
     model = str((flow_run.parameters or {}).get("model", ""))
     note_failed_run(model, str(flow_run.id), f"{state.name}: {state.message or 'no message'}")
+
+
+def take_back_rollout(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:  # noqa: ARG001 - as above
+    """Have the rollout of a run that somebody cancelled taken back; the reaper does the same where this never ran."""
+    from lockgate.line import take_back_cancelled
+
+    parameters = flow_run.parameters or {}
+    take_back_cancelled(str(parameters.get("model", "")), str(flow_run.id), str(parameters.get("release", "")))

@@ -10,12 +10,12 @@ from tasks.running import A_MONTH_S, flow_run_id, stage
 
 
 @task(**stage(timeout_seconds=600))
-def begin_rollout(model: str, release: str) -> Standing:
+def begin_rollout(model: str, release: str, beside: tuple[str, ...] = ()) -> Standing:
     """Declare the steps, the guardrails with their errors, and the plan, before anything is seen; once."""
     from lockgate.line import line_of
     from lockgate.line.rolling import begin_rollout as begin
 
-    return begin(line_of(model), release, run=flow_run_id())
+    return begin(line_of(model), release, run=flow_run_id(), beside=beside)
 
 
 @task(**stage(timeout_seconds=A_MONTH_S))

@@ -89,13 +89,13 @@ class FakeLedger:
             return row
 
     def rows(
-        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = ()
+        self, model: ModelName, *, release: ReleaseId | None = None, events: Sequence[Event] = (), after: int = 0
     ) -> tuple[LedgerRow, ...]:
         self._reachable()
         return tuple(
             row
             for row in self._chains.get(model, [])
-            if (release is None or row.release == release) and (not events or row.event in events)
+            if row.seq > after and (release is None or row.release == release) and (not events or row.event in events)
         )
 
     def state(self, model: ModelName) -> ModelState:
@@ -148,6 +148,12 @@ class FakeOutbox:
         for each in self.messages[self._taken :]:
             self.done[each.id] = Delivered(id=each.id, model=each.model, to=("json-1",))
         self._taken = len(self.messages)
+
+    def deliver(self) -> int:
+        """As the real one does; returns how many messages were taken."""
+        before = self._taken
+        self.take()
+        return self._taken - before
 
     def delivered(self) -> tuple[Delivered, ...]:
         return tuple(self.done.values())

@@ -99,17 +99,18 @@ class FakeTrafficRouter:
             raise LedgerConflict(f"sequence {asked.sequence} already stands for another routing")
 
     def _accept(self, routing: Routing) -> None:
-        for share in (routing.weight, routing.shadow):
+        for share in (routing.weight, routing.shadow, *(each.weight for each in routing.arms)):
             if not 0 <= share <= 1 or 0 < share < 1e-4:
                 raise BadInput(f"{self.name} answered 400: {share} is no share of the traffic, 0 to 1")
         if routing.challenger is None and (routing.weight or routing.shadow):
             raise BadInput("a routing without a challenger has neither weight nor shadow")
-        for bundle in (routing.champion, routing.challenger):
+        for bundle in (routing.champion, routing.challenger, *(each.bundle for each in routing.arms)):
             if bundle is not None and self.known is not None and bundle not in self.known:
                 raise IntegrityError(f"{self.name} answered 404: no bundle {bundle}", bundle=bundle)
 
     def _end(self, routing: Routing) -> float:
-        return self._now() + routing.lease_s if routing.challenger is not None else float("-inf")
+        leased = routing.challenger is not None or routing.arms
+        return self._now() + routing.lease_s if leased else float("-inf")
 
     def _now(self) -> float:
         return self.clock.time.timestamp()
@@ -125,6 +126,7 @@ class FakeTrafficRouter:
             weight=put.routing.weight if left else 0.0,
             shadow=put.routing.shadow if left else 0.0,
             lease_left_s=left,
+            arms=tuple(each if left else replace(each, weight=0.0) for each in put.routing.arms),
         )
 
 
@@ -135,11 +137,13 @@ class FakeTrafficLog:
     Attributes:
         queue: What is there, in order; `put` appends.
         down: Every call fails as a disk that cannot be read.
+        lags: Every reading says that there is more, as where requests are logged faster than they can be read.
         reads: The cursors that were read from.
     """
 
     queue: list[Seen] = field(default_factory=list)
     down: bool = False
+    lags: bool = False
     reads: list[str] = field(default_factory=list)
 
     def put(
@@ -163,8 +167,8 @@ class FakeTrafficLog:
         self.reads.append(cursor)
         at = int(cursor)
         if at >= len(self.queue):
-            return Seen(cursor=cursor)
-        return replace(self.queue[at], cursor=str(at + 1), behind=at + 1 < len(self.queue))
+            return Seen(cursor=cursor, behind=self.lags)
+        return replace(self.queue[at], cursor=str(at + 1), behind=self.lags or at + 1 < len(self.queue))
 
     def _reachable(self) -> None:
         if self.down:

@@ -12,7 +12,7 @@ import math
 import re
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -21,6 +21,7 @@ import yaml
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import is_model_name
 from lockgate.core.learning.spec_rules import retraining_problems, with_automation
+from lockgate.core.rollout.proxy_rules import proxy_problems
 from lockgate.core.spec import ApprovalMode, DirectionalSection, InvariantSection, ReleaseSpec, Risk, SplitMethod
 from lockgate.errors import ConfigError
 
@@ -87,8 +88,6 @@ def _endless(given: object, path: str = "") -> Iterator[str]:
 
 
 def _with_gates(spec: ReleaseSpec, given: object, where: str) -> ReleaseSpec:
-    from dataclasses import replace
-
     from lockgate.core.gates.registry import GATES, names
 
     if not isinstance(given, dict):
@@ -162,6 +161,7 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     yield from _refuse_task(spec)
     yield from _refuse_training(spec)
     yield from _refuse_robustness(spec)
+    yield from proxy_problems(spec.rollout, spec.data.label_delay_s)
     if not is_model_name(spec.name):
         yield f"model.name: {spec.name!r} must be 2 to 48 of a-z, 0-9 and '-', a letter first"
     if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS and spec.model.risk is Risk.HIGH:
@@ -201,6 +201,9 @@ def _refuse_groups(spec: ReleaseSpec) -> Iterator[str]:
                 yield f"slices: the edges of {each.column!r} must ascend, each once; got {list(each.edges)}"
         if section.across is not None and section.across.column == section.column:
             yield f"slices: {section.column!r} across itself holds nothing new; name another column"
+    for part in spec.rollout.subpopulations:
+        if part.column not in set(spec.data.features).difference(spec.serving.log.hashed, spec.serving.log.omitted):
+            yield f"rollout.subpopulations: {part.column!r} is not logged with requests; name a feature that is"
     if len(set(spec.sensitive)) != len(spec.sensitive):
         yield "sensitive: a column is named twice"
 

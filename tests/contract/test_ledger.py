@@ -214,3 +214,11 @@ def test_a_database_that_keeps_rows_refuses_to_change_them(ledger: Ledger) -> No
             with pytest.raises(exc.DatabaseError, match="append-only"), ledger._engine.begin() as connection:
                 connection.exec_driver_sql(statement)
     assert ledger.rows(MODEL) == (row,)
+
+
+def test_rows_later_than_one_are_those_that_came_since(ledger: Ledger) -> None:
+    for number in range(4):
+        ledger.append(MODEL, Event.ALERT, {"number": number}, release=FIRST if number % 2 else None)
+    assert [row.seq for row in ledger.rows(MODEL, after=2)] == [3, 4]
+    assert [row.seq for row in ledger.rows(MODEL, release=FIRST, events=(Event.ALERT,), after=2)] == [4]
+    assert ledger.rows(MODEL, after=4) == ()

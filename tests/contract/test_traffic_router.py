@@ -15,7 +15,7 @@ from lockgate.adapters.sandbox import Sandbox, Sandboxes
 from lockgate.adapters.server_target import ServerTarget
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import Digest, ModelName
-from lockgate.core.rollout.routing import Routing
+from lockgate.core.rollout.routing import RoutedArm, Routing
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, TransientError
 from lockgate.ports import TrafficRouter
 from tests.bundles import make_bundle, make_keys
@@ -122,6 +122,19 @@ def test_what_is_routed_is_told(case: Case) -> None:
 def test_weight_and_shadow_are_each_without_the_other(case: Case, weight: float, shadow: float) -> None:
     routed = case.router.route(case.model, case.routing(weight=weight, shadow=shadow))
     assert (routed.weight, routed.shadow) == (weight, shadow)
+
+
+def test_several_arms_have_each_its_share_and_one_may_give_way_to_the_champions_bundle(case: Case) -> None:
+    def arms(second: Digest) -> tuple[RoutedArm, ...]:
+        named = (("challenger-1", case.challenger), ("challenger-2", second))
+        return tuple(RoutedArm(name=name, bundle=bundle, weight=0.25) for name, bundle in named)
+
+    case.router.route(case.model, case.routing(challenger=None, arms=arms(case.challenger)))
+    routed = case.router.route(case.model, case.routing(4, challenger=None, arms=arms(case.champion)))
+    assert (routed.sequence, routed.weight, routed.arms) == (4, 0.0, arms(case.champion))
+    assert 0 < routed.lease_left_s <= 60
+    alone = case.router.route(case.model, case.routing(5, challenger=None))
+    assert (alone.arms, alone.lease_left_s) == ((), 0.0)
 
 
 def test_the_champion_alone_is_not_leased(case: Case) -> None:

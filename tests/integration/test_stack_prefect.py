@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from lockgate.adapters.deployments import bring_deployments
@@ -20,11 +21,13 @@ from lockgate.adapters.stack_control import current, down, up
 from lockgate.adapters.stack_state import Running, read_plan
 from lockgate.config import PORTS, Settings, load_settings
 from lockgate.errors import ApprovalVoid, BadInput
+from lockgate.line.cancelling import BY_HAND
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 FLOWS = """
 import os
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +50,17 @@ def where(note: str = "") -> None:
 def gate() -> None:
     answer = suspend_flow_run(wait_for_input=Approval, key="approval-0", timeout=300)
     (Path(os.environ["LOCKGATE_HOME"]) / "answer.txt").write_text(answer.approver)
+
+
+def note(flow, flow_run, state):
+    told = f"{state.name} {flow_run.id} {flow_run.parameters['release']}"
+    (Path(os.environ["LOCKGATE_HOME"]) / "cancelled.txt").write_text(told)
+
+
+@flow(on_cancellation=[note])
+def held(release: str) -> None:
+    (Path(os.environ["LOCKGATE_HOME"]) / "held.txt").write_text(str(os.getpid()))
+    time.sleep(300)
 """
 
 PREFECT_YAML = """
@@ -57,6 +71,7 @@ pull:
 deployments:
   - {name: toy, entrypoint: "flows/toy.py:where", work_pool: {name: lockgate}}
   - {name: toy, entrypoint: "flows/toy.py:gate", work_pool: {name: lockgate}}
+  - {name: toy, entrypoint: "flows/toy.py:held", work_pool: {name: lockgate}}
 """
 
 
@@ -71,6 +86,14 @@ def free_ports() -> dict[str, str]:
     finally:
         for each in held:
             each.close()
+
+
+def within(seconds: float, there: Callable[[], bool]) -> None:
+    """Wait until something is there."""
+    deadline = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < deadline, f"not after {seconds:g} s"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +122,7 @@ def prefect(settings: Settings) -> Iterator[PrefectApi]:
 
 
 def test_what_is_deployed_is_not_deployed_again(settings: Settings, prefect: PrefectApi) -> None:
-    assert prefect.deployments() == ("gate/toy", "where/toy")
+    assert prefect.deployments() == ("gate/toy", "held/toy", "where/toy")
     assert bring_deployments(settings) is None
 
 
@@ -123,6 +146,21 @@ def test_a_suspended_run_takes_a_right_answer_once_and_no_wrong_one(settings: Se
     assert (settings.home / "answer.txt").read_text() == "maria"
     with pytest.raises(ApprovalVoid, match="does not wait"):
         prefect.resume(run, {"decision": "approve", "approver": "maria"})
+
+
+def test_cancelling_a_run_as_the_ui_does_ends_its_process_and_calls_its_cancellation_hook(
+    settings: Settings, prefect: PrefectApi
+) -> None:
+    run = prefect.start_run("held/toy", {"release": "toy-0002"})
+    within(90, (settings.home / "held.txt").is_file)
+    assert prefect.set_state(run, type="CANCELLING", name="Cancelling", message="Cancel from the UI") == "ACCEPT"
+    within(60, (settings.home / "cancelled.txt").is_file)
+    told = (settings.home / "cancelled.txt").read_text().split()
+    assert told[0] in BY_HAND
+    assert told[1:] == [run, "toy-0002"]
+    state = prefect.wait(run, lambda seen: seen.ended, within_s=60)
+    assert (state.type, state.name) == ("CANCELLED", "Cancelled")
+    assert not psutil.pid_exists(int((settings.home / "held.txt").read_text()))
 
 
 def test_a_waiting_run_can_be_ended_under_a_name_of_its_own(prefect: PrefectApi) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,14 @@ _WINDOWS_H: Final = (0.25, 2.0)  # tried before the whole: a day of a busy serve
 
 
 def read_recent_traffic(  # noqa: PLR0913 - whose logs, and how far back; half are keywords
-    state: Path, kpi_folder: Path, model: ModelName, *, kpis: Mapping[str, str], now: float, hours: float
+    state: Path,
+    kpi_folder: Path,
+    model: ModelName,
+    *,
+    kpis: Mapping[str, str],
+    now: float,
+    hours: float,
+    slices: Sequence[str] = (),
 ) -> Seen:
     """Return what was logged lately: as far back as it takes for enough requests, and no further than asked.
 
@@ -31,12 +38,13 @@ def read_recent_traffic(  # noqa: PLR0913 - whose logs, and how far back; half a
         kpis: File by the name of each business number.
         now: Seconds since the epoch.
         hours: How far back at most.
+        slices: Columns whose values are wanted with each request.
 
     Raises:
         TransientError: The log cannot be read now.
     """
     for window in (*(each for each in _WINDOWS_H if each < hours), hours):
-        log = FileTrafficLog(state, kpi_folder, kpis=kpis)
+        log = FileTrafficLog(state, kpi_folder, kpis=kpis, slices=slices)
         try:
             found = _since(log, model, now - window * _HOUR_S)
         finally:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lockgate.core.ids import Digest
-from lockgate.core.rollout.routing import CHALLENGER, SHADOW, Routed, Routing
+from lockgate.core.rollout.routing import CHALLENGER, SHADOW, Routed, RoutedArm, Routing
 from lockgate.errors import BadInput, TransientError
 
 
@@ -46,26 +47,53 @@ def routing_body(routing: Routing, previous: Digest | None) -> bytes:
     }
     if challenger is not None and (routing.weight or not routing.shadow):
         body["challengers"] = [{"name": CHALLENGER, "bundle": challenger, "weight": routing.weight}]
+    if routing.arms:
+        arms = routing.arms
+        body["challengers"] = [{"name": each.name, "bundle": each.bundle, "weight": each.weight} for each in arms]
     if challenger is not None and routing.shadow:
         body["shadows"] = [{"name": SHADOW, "bundle": challenger, "share": routing.shadow}]
     return json.dumps(body).encode()
 
 
 def routed_of(account: Mapping[str, Any]) -> Routed:
-    """Return what an account says is really routed.
+    """Return what an account says is really routed: what every worker does, each by its own word.
 
     Raises:
-        TransientError: Its champion is not loaded, or its workers do not serve the same just now.
+        TransientError: A worker has not loaded the champion, does not say what it routes, or routes something else than
+            another just now.
     """
-    if account["since"] is None:
-        raise TransientError(f"the champion is not loaded: {account['refused'].get(account['champion'], 'not yet')}")
-    workers: Iterable[Mapping[str, Any]] = (account.get("workers") or {"0": account}).values()
-    if len({(each["sequence"], each["champion"]) for each in workers}) > 1:
-        raise TransientError("the workers of the server do not serve the same just now")
-    return Routed(
-        sequence=int(account["sequence"]),
-        champion=Digest(account["champion"]),
-        weight=float(account["weights"]["effective"].get(CHALLENGER, 0.0)),
-        shadow=float(account["shares"]["effective"].get(SHADOW, 0.0)),
-        lease_left_s=min(float(each["lease_left_s"] or 0.0) for each in workers),
-    )
+    workers: Mapping[str, Mapping[str, Any]] = account.get("workers") or {"0": account}
+    arms = [
+        each for each in account.get("challengers", ()) if each["name"] != CHALLENGER
+    ]  # the sequence's: all workers'
+    seen = [_routed_by(number, each, arms) for number, each in workers.items()]
+    first = seen[0]
+    if any(replace(each, lease_left_s=first.lease_left_s) != first for each in seen):
+        told = "; ".join(
+            f"worker {number}: sequence {each.sequence}, {each.weight:g} of entities, {each.shadow:g} copied"
+            for number, each in zip(workers, seen, strict=True)
+        )
+        raise TransientError(f"the workers of the server do not route the same just now: {told}")
+    return replace(first, lease_left_s=min(each.lease_left_s for each in seen))
+
+
+def _routed_by(number: str, worker: Mapping[str, Any], arms: Sequence[Mapping[str, Any]]) -> Routed:
+    try:
+        if worker["since"] is None:
+            why = worker["refused"].get(worker["champion"], "not yet")
+            raise TransientError(f"the champion is not loaded by worker {number}: {why}")
+        weights = worker["weights"]["effective"]
+        return Routed(
+            sequence=int(worker["sequence"]),
+            champion=Digest(worker["champion"]),
+            weight=float(weights.get(CHALLENGER, 0.0)),
+            shadow=float(worker["shares"]["effective"].get(SHADOW, 0.0)),
+            lease_left_s=float(worker["lease_left_s"] or 0.0),
+            arms=tuple(
+                RoutedArm(name=each["name"], bundle=Digest(each["bundle"]), weight=float(weights[each["name"]]))
+                for each in arms
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as silent:
+        told = f"worker {number} does not say what it routes ({silent!r}); is the server older than this? restart it"
+        raise TransientError(told) from silent

@@ -13,7 +13,7 @@ import msgspec
 
 from lockgate.adapters.traffic_cursor import stream_of
 from lockgate.core.rollout.observations import LabelSeen, Observation
-from lockgate.core.rollout.routing import CHALLENGER, CHAMPION, SHADOW
+from lockgate.core.rollout.routing import CHALLENGER, CHAMPION, ONE_OF, SHADOW
 from lockgate.serving.log import logged_line as kinds
 from lockgate.serving.log.packed_columns import PackedColumn
 
@@ -120,7 +120,7 @@ def observed(  # noqa: PLR0913, PLR0917 - one flat call a line
         if read.fallback and read.chosen is None:
             raise Unreadable
         arm = read.chosen or read.arm
-        if arm not in _ARMS:
+        if arm not in _ARMS and not arm.startswith(ONE_OF):
             return None
         failed, shadow = read.fallback or kind == kinds.FAILED, False
     elif kind in (kinds.SHADOW, kinds.SHADOW_FAILED) and read.arm == SHADOW:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from lockgate.cli.options import Model, Name, Person, Reason, Release, choose_model, either, model_of
 from lockgate.cli.roles import require_role
@@ -14,27 +16,45 @@ from lockgate.errors import BadInput
 
 if TYPE_CHECKING:
     from lockgate.bootstrap import Services
+    from lockgate.core.rollout.record import RolloutRecord
+
+Beside = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside", metavar="RELEASE", help="Another release to compare at the same time; once for each, at most six."
+    ),
+]
 
 _PROMOTE, _PAUSE, _RESUME, _ABORT = "promote", "pause", "resume", "abort"
 
 
-def start(surface: Surface, release: Release, approver: Person = None) -> int:
-    """Roll an approved release out again whose rollout was inconclusive, e.g. because there was no traffic then.
+def start(surface: Surface, release: Release, beside: Beside = None, approver: Person = None) -> int:
+    """Roll an approved release out again whose rollout was inconclusive, or several of them beside one champion.
 
-    A release rolls out by itself once it is approved. Its approval must still hold: same champion, same dossier.
+    A release rolls out by itself once it is approved, unless `rollout.challengers` says that it waits for others. Its
+    approval must still hold: same champion, same dossier. With --beside, all of them meet users at once, each the same
+    share; guardrails and plan judge each against the champion at its part of the declared errors. One that does harm is
+    taken out alone; of those that pass, the one with the best estimate is promoted, and the others end inconclusive.
 
-    Example: lockgate rollout start flight-delays-0002
+    Example: lockgate rollout start flight-delays-0002 --beside flight-delays-0003
     """
     from lockgate.bootstrap import Services
     from lockgate.line.rollout import start_again
+    from lockgate.line.starting_several import start_several
 
     services = Services(load_settings())
     model = model_of(services.ledger, release)
-    who = require_role(services, "operator", what=f"roll {release} out again", model=model, claimed=approver)
-    run = start_again(services, model, ReleaseId(release), by=who)
+    together = (ReleaseId(release), *(ReleaseId(each) for each in beside or ()))
+    names = " and ".join(together)
+    who = require_role(services, "operator", what=f"roll {names} out again", model=model, claimed=approver)
+    if len(together) > 1:
+        run = start_several(services, model, together, by=who)
+    else:
+        run = start_again(services, model, together[0], by=who)
     url = f"{services.settings.url('prefect')}/runs/flow-run/{run}"
-    surface.text(f"{release} rolls out again; watch it: {url}, or: lockgate rollout status --model {model}")
-    surface.result({"release": release, "model": model, "run": run})
+    rolls = "roll out beside one champion" if len(together) > 1 else "rolls out again"
+    surface.text(f"{names} {rolls}; watch it: {url}, or: lockgate rollout status --model {model}")
+    surface.result({"release": release, "beside": list(together[1:]), "model": model, "run": run})
     return 0
 
 
@@ -77,11 +97,14 @@ def promote(surface: Surface, release: Release, reason: Reason, approver: Person
 def status(surface: Surface, name: Name = None, model: Model = None) -> int:
     """Show the rollout under way, or the last one: step, weights, guardrails, plan, and what happens next.
 
+    Of one that went by `rollout.plan.proxy` and has ended, also what the labels that have come since say of it.
+
     Example: lockgate rollout status --model flight-delays
     """
     from lockgate.bootstrap import Services
     from lockgate.core.rollout.record import read_rollout
     from lockgate.line.rollout_words import rollout_content, rollout_text
+    from lockgate.line.several_words import arms_content, arms_text
 
     services = Services(load_settings())
     chosen = choose_model(services, either(name, model))
@@ -93,9 +116,38 @@ def status(surface: Surface, name: Name = None, model: Model = None) -> int:
     record = read_rollout(services.ledger.rows(chosen, release=release), release)
     if record is None:
         raise BadInput(f"the ledger holds no rollout of {release}; see: lockgate history --model {chosen}")
-    surface.text(rollout_text(record))
-    surface.result({"model": chosen, "rollout": rollout_content(record)})
+    arms = _beside(services, chosen, record)
+    if arms:
+        surface.text(arms_text(arms) + "\n")
+    truths: dict[str, Json] = {}
+    for each in arms or [record]:
+        surface.text(rollout_text(each))
+        truths[each.rollout.release] = _truth(surface, services, chosen, each)
+    content = {"model": chosen, "rollout": rollout_content(record), "arms": arms_content(arms)}
+    surface.result({**content, "truth": truths[record.rollout.release]})
     return 0
+
+
+def _truth(surface: Surface, services: Services, model: ModelName, record: RolloutRecord) -> Json:
+    """Show what labels say of a rollout that went by a proxy and has ended, and return it; null of any other."""
+    if record.course.truth is None or record.ended_at is None:
+        return None
+    from lockgate.line.model_line import Line
+    from lockgate.line.proxy_truth import proxy_truth_told
+
+    lines, content = proxy_truth_told(Line(services=services, spec=services.spec(model)), record)
+    for words, style in lines:
+        surface.text(words, style)
+    return content
+
+
+def _beside(services: Services, model: ModelName, record: RolloutRecord) -> list[RolloutRecord]:
+    """Return the rollouts of several challengers in the order of their arms; none where it is alone."""
+    from lockgate.core.rollout.record import read_rollout
+
+    releases = (record.rollout.release, *record.course.beside) if record.course.beside else ()
+    found = [read_rollout(services.ledger.rows(model, release=each), each) for each in releases]
+    return sorted((each for each in found if each is not None), key=lambda each: each.course.arm)
 
 
 def _last_rollout(services: Services, model: ModelName) -> ReleaseId | None:

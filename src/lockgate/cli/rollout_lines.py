@@ -11,6 +11,7 @@ from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.guardrails import Finding, RolloutVerdict, State
 from lockgate.core.records import read_record
 from lockgate.core.rollout.machine import Rollout
+from lockgate.core.rollout.proxy import rests_on
 from lockgate.core.rollout.record import read_begun, read_look
 from lockgate.core.rollout.steps import Step, StepKind
 from lockgate.errors import IntegrityError
@@ -60,6 +61,9 @@ def _begun(row: LedgerRow) -> Iterator[Line]:
     yield f"  {what} {_short(begun.rollout.challenger)} beside {_short(begun.rollout.champion)}", "bold"
     for number, step in enumerate(begun.course.steps, 1):
         yield f"    step {number}: {step_words(step)}", ""
+    said = rests_on(begun.course.metric, begun.course.truth)
+    if said:
+        yield f"    a promotion is by proxy: {said}", "bold yellow"
     yield from _forecast(row.payload.get("forecast"))
     for line in _texts(row.payload.get("allocation")):
         yield f"    guardrail {line}", ""

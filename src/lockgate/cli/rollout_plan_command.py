@@ -22,13 +22,30 @@ Harm = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Equal seeds and equal traffic give equal figures.")]
 Hours = Annotated[float, typer.Option("--hours", min=0.01, help="How far back the log is read, at most.")]
+Challengers = Annotated[
+    int | None,
+    typer.Option(
+        "--challengers",
+        min=1,
+        max=7,
+        metavar="N",
+        help="How many are beside the champion at once. Left out: as many as the spec says.",
+    ),
+]
 
 _INCONCLUSIVE = 6
 _SEED = 20130101  # ours: any will do; one is fixed so that two who ask are told the same
 _NONE = "-"
 
 
-def plan(surface: Surface, name: Name = None, model: Model = None, hours: Hours = 24.0, seed: Seed = _SEED) -> int:
+def plan(  # noqa: PLR0913, PLR0917 - one a command-line option
+    surface: Surface,
+    name: Name = None,
+    model: Model = None,
+    hours: Hours = 24.0,
+    seed: Seed = _SEED,
+    challengers: Challengers = None,
+) -> int:
     """Say before a rollout what its steps and guardrails can see of recent traffic, how soon, and when it promotes.
 
     Ends with 6 where the rollout is refused: its bakes cannot show the harm that `rollout.plan.harm` names.
@@ -38,7 +55,7 @@ def plan(surface: Surface, name: Name = None, model: Model = None, hours: Hours 
     from lockgate.line.planning import plan_of
 
     line = _line(name, model)
-    found = plan_of(line, hours=hours, seed=seed)
+    found = plan_of(line, hours=hours, seed=seed, challengers=challengers)
     _tell_plan(surface, line.model, found)
     for each in found.warnings:
         surface.text(f"note: {each}", "yellow")
@@ -127,8 +144,11 @@ def _plan_title(found: RolloutForecast) -> str:
 
     if found.metric is None or found.margin is None or found.sd is None:
         return "Plan"
+    proxy = "" if found.truth is None else f", a proxy for {found.truth.metric.value},"
+    told = "" if found.plan_alpha is None else f" at an error of {found.plan_alpha:.3g} (attempt {found.attempt})"
     return (
-        f"Plan: {found.metric.value} not worse by {found.margin:g} (sd {found.sd:.3g}, from {found.sd_from}); "
+        f"Plan: {found.metric.value}{proxy} not worse by {found.margin:g}{told} "
+        f"(sd {found.sd:.3g}, from {found.sd_from}); "
         f"inconclusive after {minutes(found.max_duration_s)}"
     )
 

@@ -72,6 +72,7 @@ def drill_section(section: RolloutSection, fault: Fault, mode: Mode, requests_pe
             patience=math.ceil(drill.restored_within_s / LOOK_S),  # few requests between two looks are no silence
         ),
         plan=PlanSection(margin=_MARGIN),
+        stability=None,  # it takes a minute and promotes nothing
         look_s=LOOK_S,
         max_duration_s=watched_s + LOOK_S,
     )
@@ -79,7 +80,7 @@ def drill_section(section: RolloutSection, fault: Fault, mode: Mode, requests_pe
 
 def drill_course(section: RolloutSection) -> Course:
     """Return the course of what `drill_section` gave."""
-    return course_of(section, sd=None)
+    return course_of(section, sd=None, times_copies=True)
 
 
 def share_of(section: RolloutSection, mode: Mode) -> float:

@@ -42,6 +42,7 @@ from lockgate.core.spec_sections.rollout import (
     ScoreGuardrail,
     StepSection,
 )
+from lockgate.core.spec_sections.rollout_conditions import ProxySection, StabilitySection, SubpopulationSection
 from lockgate.core.spec_sections.training import SearchSection, TrainingSection
 from lockgate.core.spec_sections.units import Fraction, Positive, Scalar, Seconds
 from lockgate.core.spec_sections.watching import AlertsSection, MonitoringSection, SloSection
@@ -71,6 +72,7 @@ __all__ = [
     "MonitoringSection",
     "PlanSection",
     "Positive",
+    "ProxySection",
     "QualityGuardrail",
     "ReleaseSpec",
     "RetrainingSection",
@@ -88,7 +90,9 @@ __all__ = [
     "SloSection",
     "SplitMethod",
     "SplitSection",
+    "StabilitySection",
     "StepSection",
+    "SubpopulationSection",
     "TaskSection",
     "TrainingSection",
     "Window",

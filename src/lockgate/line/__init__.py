@@ -5,6 +5,7 @@ judged; what travels on is `Progress`. Retries, timeouts and pages are the tasks
 """
 
 from lockgate.line.approval import ask, decide
+from lockgate.line.cancelling import take_back_cancelled
 from lockgate.line.lifecycle import begin, close, enter, note_failed_run
 from lockgate.line.model_line import Line, line_of
 from lockgate.line.pictures import illustrated
@@ -31,4 +32,5 @@ __all__ = [
     "roll_back",
     "roll_out",
     "run",
+    "take_back_cancelled",
 ]

@@ -25,7 +25,9 @@ def traffic_log(line: Line) -> FileTrafficLog:
     return FileTrafficLog(
         settings.serving("production"),
         settings.home / KPI_FOLDER,
-        slices=tuple(dict.fromkeys(each.column for each in spec.slices)),
+        slices=tuple(
+            dict.fromkeys([each.column for each in spec.slices] + [c.column for c in spec.rollout.subpopulations])
+        ),
         kpis={each.name: each.file for each in spec.rollout.guardrails.kpi},
     )
 

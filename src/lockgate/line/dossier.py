@@ -16,6 +16,7 @@ from lockgate.core.ids import Digest, Json
 from lockgate.core.maturity import trend
 from lockgate.core.monitoring.feedback import FeedbackSummary
 from lockgate.core.progress import Progress
+from lockgate.core.rollout.proxy import unknown_by_proxy
 from lockgate.core.verdict import Verdict
 from lockgate.errors import LockgateError
 from lockgate.line.assessing import record_of, record_until, records
@@ -60,7 +61,10 @@ def write_dossier(line: Line, so_far: Progress) -> Path:
             for each in reports
             if each.verdict is Verdict.FAIL and each.gate in standing_now
         },
-        unknown=tuple(f"Whether a gate would pass by its own bound: {each}." for each in moved),
+        unknown=(
+            *unknown_by_proxy(line.spec.rollout),
+            *(f"Whether a gate would pass by its own bound: {each}." for each in moved),
+        ),
     )
     path = folder / "dossier.html"
     render_dossier(facts, path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from lockgate.core.ids import Json, ReleaseId
@@ -12,11 +14,14 @@ from lockgate.core.rollout.record import RolloutRecord, read_rollout
 from lockgate.errors import ApprovalVoid, LedgerConflict, NotBlessed, TransientError
 from lockgate.line.model_line import Line
 from lockgate.line.rollout import check_unchanged
+from lockgate.ports import Readback
 from lockgate.stages.overriding import no_longer_overridden
 from lockgate.stages.recording import blessing_of
+from lockgate.stages.rollout_world import World
 from lockgate.stages.routing import Lane, champion_alone
 
 if TYPE_CHECKING:
+    from lockgate.adapters.server_target import ServerTarget
     from lockgate.adapters.tally_file import TallyFile
 
 ACTOR = "roll-out-model"
@@ -27,11 +32,11 @@ def record_of(line: Line, release: ReleaseId) -> RolloutRecord | None:
     return read_rollout(line.ledger.rows(line.model, release=release), release)
 
 
-def lane_of(line: Line, found: RolloutRecord) -> Lane:
-    """Return where a rollout's challenger is routed."""
+def lane_of(line: Line, found: RolloutRecord, target: ServerTarget) -> Lane:
+    """Return where a rollout's challenger is routed; who opened the target closes it."""
     return Lane(
         ledger=line.ledger,
-        router=line.services.target("production"),
+        router=target,
         model=line.model,
         release=found.rollout.release,
         champion=found.rollout.champion,
@@ -68,20 +73,24 @@ def withdrawn_of(line: Line, release: ReleaseId) -> str | None:
         return unblessed.message
 
 
-def give_up(line: Line, found: RolloutRecord, reason: str) -> None:
+def give_up(line: Line, found: RolloutRecord, reason: str, world: World | None = None) -> None:
     """Let the champion answer alone, proved from live answers, and end the rollout as inconclusive.
+
+    Args:
+        line: The model's line.
+        found: The rollout, as it is on record.
+        reason: Why.
+        world: Of one of several challengers, as it sees it: the others go on.
 
     Raises:
         RolloutAborted: Live answers are not the champion's.
         TransientError: The server does not answer, or another process moves the rollout; ask again.
     """
     release = found.rollout.release
-    lane = lane_of(line, found)
     _require_still(line, found)
     try:
-        target = line.services.target("production")
-        champion, requests = found.rollout.champion, line.spec.rollout.readback_requests
-        champion_alone(lane, lambda: target.readback(line.model, champion, requests))
+        with closing(line.services.target("production")) as target:
+            champion_alone(*((world.lane, world.readback) if world is not None else _alone(line, found, target)))
     except LedgerConflict as other:
         reason = f"{reason}; the routing is somebody else's now: {other.message}"
     end: dict[str, Json] = {"verdict": RolloutVerdict.INCONCLUSIVE.value, "reason": reason}
@@ -94,6 +103,11 @@ def give_up(line: Line, found: RolloutRecord, reason: str) -> None:
             continue
         break
     keeper_of(line, release).drop()
+
+
+def _alone(line: Line, found: RolloutRecord, target: ServerTarget) -> tuple[Lane, Callable[[], Readback]]:
+    champion, requests = found.rollout.champion, line.spec.rollout.readback_requests
+    return lane_of(line, found, target), lambda: target.readback(line.model, champion, requests)
 
 
 def _require_still(line: Line, found: RolloutRecord) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lockgate.core.rollout.attempts import spent
 from lockgate.core.rollout.steps import course_of
 from lockgate.errors import BadInput, NotRunning
 from lockgate.line.model_line import Line
+from lockgate.stages.planned_conditions import with_conditions
 from lockgate.stages.planned_looks import Spread
+from lockgate.stages.planned_proxy import with_proxy_words
 from lockgate.stages.planned_spread import Logged, labels_of, spread_of
-from lockgate.stages.planning_rollout import forecast_rollout
+from lockgate.stages.planning_several import forecast_several
 from lockgate.stages.recent_traffic import newest_stretch, recent_traffic
 
 if TYPE_CHECKING:
@@ -34,29 +38,42 @@ def recent(line: Line, hours: float) -> Logged:
         settings.home / "kpi",
         line.model,
         kpis={each.name: each.file for each in line.spec.rollout.guardrails.kpi},
+        slices=tuple(each.column for each in line.spec.rollout.subpopulations),
         now=now,
         hours=hours,
     )
     return Logged(live=newest_stretch(seen.observations), labels=seen.labels, kpis=seen.kpis)
 
 
-def plan_of(line: Line, *, hours: float = 24.0, seed: int = _SEED) -> RolloutForecast:
+def plan_of(
+    line: Line, *, hours: float = 24.0, seed: int = _SEED, challengers: int | None = None, attempt: int = 1
+) -> RolloutForecast:
     """Return what the spec's rollout could see of production's recent traffic; nothing is changed.
+
+    Args:
+        line: The model's line.
+        hours: How far back the log is read, at most.
+        seed: Of the simulations.
+        challengers: How many are beside the champion at once; None: as many as the spec says.
+        attempt: Which try of its bundle at the champion, from 1; see `core.rollout.attempts`.
 
     Raises:
         ConfigError: The spec's `rollout` cannot be carried out; names the key.
         TransientError: The log cannot be read now.
     """
-    section, task = line.spec.rollout, line.spec.task
+    section, task = spent(line.spec.rollout, attempt), line.spec.task
     logged = recent(line, hours)
-    return forecast_rollout(
+    found = forecast_several(
         section,
         recent_traffic(logged.live),
         _spread(line, logged),
         labels=labels_of(logged, task.kind, task.classes),
         now=line.services.clock.now().timestamp(),
         seed=seed,
+        challengers=section.challengers if challengers is None else challengers,
     )
+    found = with_proxy_words(with_conditions(found, section, logged.live), line.spec.data.label_delay_s)
+    return replace(found, attempt=attempt, plan_alpha=section.plan.alpha)
 
 
 def calibrate_line(  # noqa: PLR0913 - what a person may ask; all but one are keywords
@@ -88,7 +105,7 @@ def calibrate_line(  # noqa: PLR0913 - what a person may ask; all but one are ke
             f"production's log holds no request that the champion of {line.model} answered in the last {hours:g} h; "
             f"wait for traffic, or make some: lockgate simulate --model {line.model}"
         )
-    course = course_of(section, sd=_spread(line, logged).sd)
+    course = course_of(spent(section, 1), sd=_spread(line, logged).sd)
     if not course.steps:
         raise BadInput(
             f"rollout.strategy of {line.model} is {section.strategy.value}: one switch, no rule to calibrate; "

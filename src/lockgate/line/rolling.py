@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 
 from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Event
 from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.rollout import record
-from lockgate.core.rollout.machine import Phase, Rollout
+from lockgate.core.rollout.attempts import spent
+from lockgate.core.rollout.machine import Rollout
 from lockgate.core.rollout.record import RolloutRecord
+from lockgate.core.rollout.state import Wish
 from lockgate.core.rollout.steps import Course, Step, StepKind, course_of
 from lockgate.errors import IntegrityError, LedgerConflict
-from lockgate.line.counting import tally_of, traffic_log
-from lockgate.line.giving_up import ACTOR, give_up, keeper_of, lane_of, record_of, void_of
+from lockgate.line.attempts import attempt_of, too_many
+from lockgate.line.carrying import DECIDED, Page, Show, world_of
+from lockgate.line.counting import traffic_log
+from lockgate.line.giving_up import ACTOR, give_up, record_of, void_of
 from lockgate.line.model_line import Line
 from lockgate.line.rollout import (
     check_unchanged,
@@ -27,15 +29,8 @@ from lockgate.line.rollout import (
     roll_out,
     wait_for_drill,
 )
-from lockgate.ports import TrafficLog
 from lockgate.stages import promote as promoting
 from lockgate.stages.rolling_out import Controller
-from lockgate.stages.rollout_world import World
-
-DECIDED = (Phase.PROMOTING, Phase.RETURNING, Phase.ENDED)
-SHOWN_EVERY_S = 15.0
-"""Ours: each page is a new version in the orchestrator's database, with pictures."""
-Show = Callable[[RolloutRecord, Mapping[str, Json]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +45,7 @@ class Standing:
         ended: Whether nothing more happens.
         verdict: How it ended; empty before, and for the switch alone.
         sentence: Why it is where it is.
+        beside: Releases whose challengers are beside the champion with it.
     """
 
     model: str
@@ -59,28 +55,37 @@ class Standing:
     ended: bool = False
     verdict: str = ""
     sentence: str = ""
+    beside: tuple[str, ...] = ()
 
 
-def begin_rollout(line: Line, release: str, *, run: str) -> Standing:
+def begin_rollout(line: Line, release: str, *, run: str, beside: Sequence[str] = ()) -> Standing:
     """Put the course of an approved release on record, once, and return where its rollout stands.
 
-    The first champion, and a spec without steps, have no course: the switch alone follows.
+    The first champion, and a spec without steps, have no course: the switch alone follows. With others `beside` it,
+    theirs are begun, too.
 
     Raises:
         ApprovalVoid: What was approved is not what would ship.
         NotBlessed: A gate is missing.
         TransientError: A drill is under way, which takes a minute; ask again.
     """
+    from lockgate.line.rolling_several import begin_several
+
+    if beside:
+        return begin_several(line, (release, *beside), run=run)
     name = ReleaseId(release)
     check_unchanged(line, name)
     begun = record_of(line, name)
-    if begun is not None and not (begun.ended and _wished_again(line, begun)):
+    if begun is not None and not begun.ended and begun.course.beside:
+        return begin_several(line, in_order(begun), run=run)
+    if begun is not None and not (begun.ended and wished_again(line, begun)):
         return _standing(line, _unless_refused(line, begun))
     switch = production(line, actor=ACTOR)
     champion = switch.traffic().champion
     allowed = promotion_of(line, name)
     challenger = allowed.blessing.subjects.bundle
-    forecast = _forecast(line) if champion is not None and champion != challenger else None
+    attempt = attempt_of(line, challenger, champion) if champion is not None else 1
+    forecast = _forecast(line, attempt) if champion is not None and champion != challenger else None
     if forecast is None or champion is None:
         return Standing(model=line.model, release=release, title="the switch, verified from live answers", step=-1)
     promoting.require_allowed(switch, allowed.blessing, allowed.staging, allowed.dossier)
@@ -88,8 +93,10 @@ def begin_rollout(line: Line, release: str, *, run: str) -> Standing:
     now = line.services.clock.now().timestamp()
     rollout = Rollout.at_start(name, challenger, champion, began=now)
     payload = record.begun_payload(course, rollout, salt=_salt(line, name), run=run) | {"forecast": told}
-    if line.spec.rollout.plan.enforce and refusals:
-        payload["refused"] = refusals[0]
+    if begun is None and line.spec.rollout.challengers > 1:
+        payload["refused"] = _waits_for_others(line, name)
+    elif refused := too_many(attempt) or (refusals[0] if line.spec.rollout.plan.enforce and refusals else None):
+        payload["refused"] = refused
     return _standing(line, _unless_refused(line, _begun(line, name, payload)))
 
 
@@ -111,6 +118,18 @@ def _begun(line: Line, name: ReleaseId, payload: dict[str, Json]) -> RolloutReco
             continue
 
 
+def in_order(found: RolloutRecord) -> tuple[ReleaseId, ...]:
+    """Return the releases of several challengers in the order of their arms."""
+    place, others = int(found.course.arm.rpartition("-")[2]) - 1, found.course.beside
+    return (*others[:place], found.rollout.release, *others[place:])
+
+
+def _waits_for_others(line: Line, name: ReleaseId) -> str:
+    many = line.spec.rollout.challengers
+    told = f"rollout.challengers is {many}, so it waits for {'another' if many == 2 else f'{many - 1} others'}"
+    return f"{told}; start them together: lockgate rollout start {name} --beside RELEASE"
+
+
 def _unless_refused(line: Line, found: RolloutRecord) -> RolloutRecord:
     """End a rollout that the plan refused, also where the process died before that was on record."""
     name = found.rollout.release
@@ -123,18 +142,19 @@ def _unless_refused(line: Line, found: RolloutRecord) -> RolloutRecord:
     return record_of(line, name) or found
 
 
-def _forecast(line: Line) -> tuple[Course, dict[str, Json], tuple[str, ...]] | None:
+def _forecast(line: Line, attempt: int) -> tuple[Course, dict[str, Json], tuple[str, ...]] | None:
     """Return the course, what this traffic can show on it, and why that is too little; None without steps."""
     from lockgate.line.planning import plan_of
 
     section = line.spec.rollout
     if not section.strategy.has_steps:
         return None
-    found = plan_of(line)
-    return course_of(section, sd=found.sd), found.content, found.refusals
+    found = plan_of(line, challengers=1, attempt=attempt)
+    course = course_of(spent(section, attempt), sd=found.sd)
+    return replace(course, attempt=attempt), found.content, found.refusals
 
 
-def _wished_again(line: Line, begun: RolloutRecord) -> bool:
+def wished_again(line: Line, begun: RolloutRecord) -> bool:
     """Tell whether somebody asked for another rollout of the release since this one ended."""
     asked = line.ledger.rows(line.model, release=begun.rollout.release, events=(Event.ROLLOUT_ASKED,))
     return any(row.payload.get("what") == "start" and row.seq > begun.last for row in asked)
@@ -157,6 +177,10 @@ def carry_on(line: Line, standing: Standing, show: Show) -> Standing:
         RolloutAborted: The switch alone could not be verified and was undone.
         TransientError: Something does not answer; run again.
     """
+    if standing.beside:
+        from lockgate.line.rolling_several import carry_several
+
+        return carry_several(line, standing, show)
     if standing.step < 0:
         told = roll_out(line, standing.release)
         return Standing(
@@ -167,7 +191,7 @@ def carry_on(line: Line, standing: Standing, show: Show) -> Standing:
     if found is None:
         raise IntegrityError(f"the ledger holds no rollout of {standing.release}", release=standing.release)
     if not found.ended:
-        _carry(line, found, standing.step, _Page(line, name, show))
+        _carry(line, found, standing.step, Page(line, name, show))
         found = record_of(line, name) or found
     if found.ended and found.rollout.verdict is RolloutVerdict.PROMOTE:
         finish_promotion(line, name)
@@ -181,9 +205,9 @@ def _carry(line: Line, found: RolloutRecord, step: int, show: Callable[[Mapping[
     if void is not None:
         give_up(line, found, void)
         return
-    with closing(traffic_log(line)) as log:
+    with ExitStack() as held:
         try:
-            controller = _controller(line, found, log, show)
+            controller = _controller(line, found, held, show)
         except IntegrityError as useless:
             give_up(line, found, useless.message)
             return
@@ -201,16 +225,30 @@ def end_abandoned(line: Line, release: ReleaseId, reason: str) -> Rollout:
     if found is None or found.ended:
         raise IntegrityError(f"{release} has no rollout under way", release=release)
     if found.rollout.phase in DECIDED:
-        with closing(traffic_log(line)) as log:
-            controller = _controller(line, found, log, lambda _: None)
+        with ExitStack() as held:
+            controller = _controller(line, found, held, lambda _: None)
             controller.take_over()
             controller.run(lambda _: False)
-    else:
+    elif not _aborted(line, found):
         give_up(line, found, reason)
     ended = (record_of(line, release) or found).rollout
     if ended.verdict is RolloutVerdict.PROMOTE:
         finish_promotion(line, release)
     return ended
+
+
+def _aborted(line: Line, found: RolloutRecord) -> bool:
+    """Answer an abort that nobody has heard; False where another wish comes before it, or the tally is of no use."""
+    if not found.wishes or found.wishes[0].what != Wish.ABORT:
+        return False
+    with ExitStack() as held:
+        try:
+            controller = _controller(line, found, held, lambda _: None)
+        except IntegrityError:
+            return False
+        controller.hear()
+        controller.run(lambda _: False)
+    return True
 
 
 def _standing(line: Line, found: RolloutRecord) -> Standing:
@@ -235,48 +273,8 @@ def _words(step: Step) -> str:
     return f"{100 * step.share:.3g} % {what} for {step.bake_s:g} s"
 
 
-class _Page:
-    """Shows a rollout's page, not too often: when it has moved, and now and then between."""
-
-    def __init__(self, line: Line, release: ReleaseId, show: Show) -> None:
-        self._line, self._release, self._show = line, release, show
-        self._at, self._place, self._shown = float("-inf"), (-1, ""), dict[str, Json]()
-
-    def __call__(self, shown: Mapping[str, Json]) -> None:
-        self._shown = dict(shown) or self._shown
-        found = record_of(self._line, self._release)
-        if found is None:
-            return
-        now, place = time.monotonic(), (found.rollout.step, found.rollout.phase.value)
-        if place != self._place or now - self._at >= SHOWN_EVERY_S:
-            self._at, self._place = now, place
-            self._show(found, self._shown)
-
-
 def _controller(
-    line: Line, found: RolloutRecord, log: TrafficLog, show: Callable[[Mapping[str, Json]], None]
+    line: Line, found: RolloutRecord, held: ExitStack, show: Callable[[Mapping[str, Json]], None]
 ) -> Controller:
-    name, section = found.rollout.release, line.spec.rollout
-    target = line.services.target("production")
-    decided = found.rollout.phase in DECIDED  # nothing is counted any more, so what was kept need not be of use
-    world = World(
-        lane=lane_of(line, found),
-        log=log,
-        keeper=keeper_of(line, name),
-        clock=line.services.clock,
-        readback=partial(target.readback, line.model, found.rollout.champion, section.readback_requests),
-        promote=partial(_promote, line, found),
-        tally=lambda kept: tally_of(line, found.course, section, None if decided else kept),
-        show=show,
-    )
-    return Controller.of(world, found)
-
-
-def _promote(line: Line, found: RolloutRecord) -> None:
-    """Make the challenger the champion, if it still is what was approved."""
-    name, switch = found.rollout.release, production(line, actor=ACTOR)
-    if (name, found.rollout.challenger) not in switch.traffic().promoted:
-        check_unchanged(line, name)
-    allowed = promotion_of(line, name)
-    why = f"{name}: {allowed.reason}"
-    promoting.promote(switch, allowed.blessing, allowed.staging, allowed.dossier, why=why)
+    log, target = held.enter_context(closing(traffic_log(line))), line.services.target("production")
+    return Controller.of(world_of(line, found, log, held.enter_context(closing(target)), show), found)

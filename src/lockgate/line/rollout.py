@@ -10,10 +10,12 @@ from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.progress import Progress
+from lockgate.core.rollout.record import read_rollout
 from lockgate.core.rollout.steps import course_of
 from lockgate.core.verdict import GateReport
 from lockgate.errors import ApprovalVoid, BadInput, LockgateError, NotBlessed, TransientError
 from lockgate.line.model_line import Line
+from lockgate.line.proxy_truth import promoted_by
 from lockgate.ports import RunState
 from lockgate.stages import promote as promoting
 from lockgate.stages.reaping import NEVER_STARTED
@@ -84,9 +86,10 @@ def _outcome(line: Line, so_far: Progress, run: str, state: str) -> Progress:
     if any(row.payload["environment"] == "production" and row.payload["to"] == bundle for row in rows):
         now = line.ledger.state(line.model).champion
         if now == bundle:
-            return so_far.end(
-                Outcome.PROMOTED, f"production answers with bundle {bundle[:12]}, verified from live answers"
-            )
+            name = ReleaseId(so_far.release)
+            rests = promoted_by(read_rollout(line.ledger.rows(line.model, release=name), name))
+            told = f"production answers with bundle {bundle[:12]}, verified from live answers{rests}"
+            return so_far.end(Outcome.PROMOTED, told)
         return so_far.end(Outcome.ROLLED_BACK, "it was promoted and rolled back since")
     events = (Event.ROLLOUT_BEGUN, Event.ROLLOUT_ENDED)
     ended = line.ledger.rows(line.model, release=so_far.release, events=events)

@@ -17,6 +17,7 @@ from lockgate.core.rollout.machine import Phase
 from lockgate.core.rollout.record import LookRow, RolloutRecord
 from lockgate.core.rollout.routing import CHALLENGER, CHAMPION
 from lockgate.core.rollout.steps import Step, StepKind
+from lockgate.line.course_words import attempt_words, by_proxy, proxy_words, untimed
 from lockgate.line.rollout_pictures import E_VALUES, rollout_pictures, slice_flips
 from lockgate.stages.rollout_forecast import minutes
 
@@ -25,6 +26,7 @@ MARKS: Final = {
     State.HARM: "✗ harm",
     State.BROKEN: "! not to be trusted",
     State.NO_DATA: "? no data yet",
+    State.UNMET: "… promotion waits",
 }
 VERDICTS: Final = {
     RolloutVerdict.PROMOTE: "promoted",
@@ -51,7 +53,7 @@ def rollout_page(record: RolloutRecord, shown: Mapping[str, Json]) -> str:
     """
     rollout = record.rollout
     lines = [f"# {rollout.release}: rollout", "", f"**{headline(record)}**", "", f"{_sentence(rollout.reason)}", ""]
-    lines += [f"Next: {_sentence(rollout.next)}", ""]
+    lines += [f"Next: {_sentence(rollout.next)}", "", *(f"> **{each}.**\n" for each in proxy_words(record))]
     lines += _steps(record)
     lines += _guardrails(record)
     lines += _plan(record)
@@ -70,10 +72,10 @@ def rollout_text(record: RolloutRecord) -> str:
     if last is not None:
         width = max(len(each.guardrail) for each in last.look.findings) if last.look.findings else 0
         lines += [f"  {each.guardrail:<{width}}  {MARKS[each.state]}: {each.reason}" for each in last.look.findings]
-    lines += [f"  plan  {plan_words(record)}"]
+    lines += [f"  plan  {plan_words(record)}", *(f"  PROXY {each}" for each in proxy_words(record))]
     lines += [f"  asked {each.what} by {each.by}, not answered yet" for each in record.wishes]
-    lines += [f"  next  {_sentence(rollout.next)}"]
-    lines += [f"        {words}: {command}" for command, words in commands(record)]
+    todo = [f"        {words}: {command}" for command, words in commands(record)]
+    lines += [f"  next  {_sentence(rollout.next)}", *todo]
     return "\n".join(lines)
 
 
@@ -89,6 +91,7 @@ def rollout_content(record: RolloutRecord) -> dict[str, Json]:
         "course": to_json(record.course),
         "findings": [] if last is None else to_json(last.look.findings),
         "plan": plan_words(record),
+        "proxy": list(proxy_words(record)),
         "wishes": to_json(record.wishes),
         "commands": [command for command, _ in commands(record)],
     }
@@ -129,7 +132,7 @@ def plan_words(record: RolloutRecord) -> str:
     plan, metric = record.course.plan, record.course.metric
     if plan is None or metric is None:
         return "none: the switch alone"
-    what = f"{metric.value} not worse by {plan.margin:g}"
+    what = f"{metric.value} not worse by {plan.margin:g}{attempt_words(record.course)}"
     told = [each.plan for each in record.looked if each.plan is not None]
     if not told:
         return f"{what}: no look yet, the first at {plan.fractions[0]:.0%} of the information"
@@ -167,15 +170,14 @@ def _at(record: RolloutRecord) -> float:
 def _baked(record: RolloutRecord) -> str:
     if not record.course.steps:
         return "looked at"
-    step = record.course.steps[record.rollout.step]
     held_s = max(_at(record) - record.rollout.step_began, 0.0)
-    if held_s >= step.bake_s:
+    if held_s >= record.course.steps[record.rollout.step].bake_s:
         return "baked, held until the plan or a guardrail decides"
     return f"{minutes(held_s)} of it over"
 
 
 def _verdict(record: RolloutRecord) -> str:
-    return VERDICTS[record.rollout.verdict or RolloutVerdict.CONTINUE]
+    return f"{VERDICTS[record.rollout.verdict or RolloutVerdict.CONTINUE]}{by_proxy(record)}"
 
 
 def _sentence(words: str) -> str:
@@ -209,7 +211,7 @@ def _guardrails(record: RolloutRecord) -> list[str]:
         for each in last.look.findings
     ]
     head = ["| guardrail | says | observed | stops at | in words |", "|---|---|---|---|---|"]
-    told = f"Look {last.number}; false alarms of all guardrails at all looks together at most {alpha:.3g}."
+    told = f"Look {last.number}; false alarms of all at all looks together at most {alpha:.3g}.{untimed(record.course)}"
     return ["## Guardrails", "", *head, *rows, "", told, ""]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -20,11 +20,15 @@ from lockgate.core.ids import ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.alpha import Allocation
 from lockgate.core.records import read_record
+from lockgate.core.rollout.attempts import spent
 from lockgate.core.rollout.record import RolloutRecord, read_begun
+from lockgate.core.rollout.several import course_beside
+from lockgate.core.rollout.state import read_event
 from lockgate.core.rollout.steps import Course, course_of
 from lockgate.core.spec_sections.rollout import RolloutSection, RolloutStrategy
 from lockgate.core.traffic import Kind
 from lockgate.errors import ConfigError, IntegrityError
+from lockgate.stages.audit_several import chosen_wrongly
 from lockgate.stages.findings import Finding, finding_at
 from lockgate.stages.followed_rollout import Followed
 from lockgate.stages.recording import read_blessing, spec_on_record
@@ -54,6 +58,7 @@ class _Seen:
     blessed: dict[ReleaseId | None, str] = field(default_factory=dict)
     approved: dict[ReleaseId | None, bool] = field(default_factory=dict)
     rollouts: dict[ReleaseId | None, Followed] = field(default_factory=dict)
+    tries: list[Followed] = field(default_factory=list)
     champion: str | None = None
 
 
@@ -89,6 +94,9 @@ def _begun(seen: _Seen, row: LedgerRow) -> Iterator[str]:
     section = seen.sections.get(row.release)
     seen.rollouts[row.release] = Followed.of(found, section)
     yield from _undeclared(found.course, section)
+    if row.release in seen.sections:  # a drill tries nothing
+        yield from _miscounted(found, seen.tries)
+        seen.tries.append(seen.rollouts[row.release])
     shares = found.course.guardrails
     told = Allocation(alpha=math.fsum(shares.values()), shares=shares).lines()
     if list(told) != row.payload.get("allocation"):
@@ -98,15 +106,31 @@ def _begun(seen: _Seen, row: LedgerRow) -> Iterator[str]:
     yield from _not_allowed(seen, row, found)
 
 
+def _miscounted(found: RolloutRecord, before: Sequence[Followed]) -> Iterator[str]:
+    """Yield where an attempt is not the one that follows from those before; none was counted of old."""
+    rollout, told = found.rollout, found.course.attempt
+    pair = rollout.challenger, rollout.champion
+    same = [each for each in before if (each.found.rollout.challenger, each.found.rollout.champion) == pair]
+    due = 1 + sum(bool(each.observer.effects) for each in same)
+    of_old = told == 0 and not any(each.found.course.attempt for each in before)
+    if told != due and not of_old:
+        yield f"it was judged as attempt {told} of its bundle at its champion; by the record it is attempt {due}"
+
+
 def _undeclared(course: Course, section: RolloutSection | None) -> Iterator[str]:
     if section is None:
         return
     try:
-        again = course_of(section, sd=None if course.plan is None else course.plan.sd)
+        sd = None if course.plan is None else course.plan.sd
+        section = spent(section, course.attempt)
+        if course.beside:
+            again = course_beside(section, sd=sd, arm=course.arm, beside=course.beside)
+        else:
+            again = course_of(section, sd=sd, times_copies=course.times_copies)
     except ConfigError as refused:
         yield f"the spec on record allows no rollout: {refused.message}"
         return
-    if again != course:
+    if replace(again, attempt=course.attempt) != course:
         yield "its course is not the one that the spec on record declares"
 
 
@@ -133,6 +157,13 @@ def _of_rollout(step: Callable[[Followed, LedgerRow], Iterator[str]]) -> Callabl
         yield from step(followed, row)
 
     return walked
+
+
+def _moved(seen: _Seen, row: LedgerRow) -> Iterator[str]:
+    followed = seen.rollouts.get(row.release)
+    if followed is not None:
+        yield from chosen_wrongly(read_event(row.payload["event"]), followed, seen.rollouts)
+    yield from _of_rollout(Followed.move)(seen, row)
 
 
 def _routed(seen: _Seen, row: LedgerRow) -> Iterator[str]:
@@ -176,7 +207,7 @@ _STEPS: Final[Mapping[Event, Callable[[_Seen, LedgerRow], Iterator[str]]]] = Map
         Event.APPROVAL_REFUSED: _answered,
         Event.ROLLOUT_BEGUN: _begun,
         Event.ROLLOUT_LOOK: _of_rollout(Followed.take_look),
-        Event.ROLLOUT_MOVED: _of_rollout(Followed.move),
+        Event.ROLLOUT_MOVED: _moved,
         Event.ROLLOUT_ASKED: _of_rollout(Followed.ask),
         Event.ROLLOUT_ENDED: _of_rollout(Followed.end),
         Event.ROUTING_INTENDED: _routed,

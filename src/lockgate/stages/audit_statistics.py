@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lockgate.core.online.findings import Evidence
+from lockgate.core.rollout.conditions import STABILITY
 from lockgate.core.rollout.steps import Course
 from lockgate.core.rollout.tally_counted import SCORE, SCORE_SIDES, TUNED_FOR, Counted, evidence_names
 from lockgate.core.rollout.tally_kpis import value_name
 from lockgate.core.spec_sections.rollout import Metric, RolloutSection
+from lockgate.stages.audit_conditions import unlike_conditions
 
 
 def unlike_the_course(course: Course, section: RolloutSection | None, counted: Counted) -> Iterator[str]:
@@ -33,6 +35,7 @@ def unlike_the_course(course: Course, section: RolloutSection | None, counted: C
         if section is not None:
             yield from _unlike_the_spec(section, each)
     yield from _contradicting(course, counted)
+    yield from unlike_conditions(course, section, counted)
     if min(counted.challenger_requests, counted.champion_requests, *_entities(counted)) < 0:
         yield "a count is negative"
     if counted.coverage is not None and not 0 <= counted.coverage <= 1:
@@ -40,12 +43,16 @@ def unlike_the_course(course: Course, section: RolloutSection | None, counted: C
 
 
 def declared_alphas(course: Course) -> dict[str, float]:
-    """Return the error of each piece of evidence; the score's two sides have half of the guardrail's each."""
-    return {
+    """Return the error of each piece of evidence; the score's two sides have half of the guardrail's each.
+
+    That of the days' stability is none of harm: it only keeps from promoting.
+    """
+    found = {
         side: alpha / 2.0 if name == SCORE else alpha
         for name, alpha in course.guardrails.items()
         for side in (SCORE_SIDES if name == SCORE else (name,))
     }
+    return found if course.stability is None else {**found, STABILITY: course.stability.worst_alpha}
 
 
 def _entities(counted: Counted) -> tuple[int, int]:

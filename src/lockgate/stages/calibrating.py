@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lockgate.core.ids import Digest, Json, ReleaseId, to_json
 from lockgate.core.online.guardrails import RolloutVerdict, State
 from lockgate.core.rollout import machine
 from lockgate.core.rollout.machine import Phase, Rollout
+from lockgate.core.rollout.observations import Seen
 from lockgate.core.rollout.steps import Course
 from lockgate.core.rollout.tally import Tally
 from lockgate.core.spec_sections.rollout import RolloutSection
@@ -98,10 +100,26 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
+class Ended:
+    """How a rollout ended.
+
+    Attributes:
+        verdict: promote, roll_back or inconclusive.
+        after_s: When, in seconds after the start.
+        by: Which guardrail showed harm first, or why nothing was decided; empty for a promotion.
+    """
+
     verdict: RolloutVerdict
     after_s: float
     by: str
+
+
+class Traffic(Protocol):
+    """What the log tells, as time goes on: replayed (`Replay`) or drawn."""
+
+    def until(self, now_s: float, *, share: float, shadow: float) -> Seen:
+        """Return what comes by a time after what was returned before, routed with one share all the while."""
+        ...
 
 
 def calibrate(  # noqa: PLR0913 - what is replayed, by which rule, how often; half are keywords
@@ -132,7 +150,7 @@ def calibrate(  # noqa: PLR0913 - what is replayed, by which rule, how often; ha
     rng, ends = np.random.default_rng(seed), []
     for run in range(runs):
         tally = Tally(course, section, task, classes)
-        ends.append(_one(course, tally, Replay(stretch, rng, harm_fraction=harm)))
+        ends.append(carried_through(course, tally, Replay(stretch, rng, harm_fraction=harm)))
         told(run + 1)
     return Calibration(
         runs=runs,
@@ -146,15 +164,21 @@ def calibrate(  # noqa: PLR0913 - what is replayed, by which rule, how often; ha
     )
 
 
-def _one(course: Course, tally: Tally, replay: Replay) -> _Ended:
-    """Carry one rollout through, a look at a time; its time begins at 0."""
+def carried_through(course: Course, tally: Tally, traffic: Traffic) -> Ended:
+    """Carry one rollout through, a look at a time, by all that decides in production.
+
+    Args:
+        course: The course; one with steps.
+        tally: A new one of that course.
+        traffic: What is counted; its time begins at 0.
+    """
     observer, now = Observer(course=course), 0.0
     rollout = Rollout.at_start(ReleaseId("replayed"), _NOBODY, _NOBODY, began=now)
     rollout = _advanced(course, rollout, machine.Began(now=now))
     looked, since = now, None
     while rollout.phase not in _OVER:
         now += course.look_s
-        tally.take(replay.until(now, share=rollout.share, shadow=rollout.shadow))
+        tally.take(traffic.until(now, share=rollout.share, shadow=rollout.shadow))
         since = added(since, tally.counted(now))
         if not is_due(now - looked, since, rollout, course.look_s):
             continue
@@ -167,7 +191,7 @@ def _one(course: Course, tally: Tally, replay: Replay) -> _Ended:
         )
         event = machine.looked(course, judged.look, judged.decision, now=now, next_share=judged.next_share)
         rollout = _advanced(course, rollout, event)
-    return _Ended(verdict=rollout.verdict or RolloutVerdict.INCONCLUSIVE, after_s=now, by=_by(observer, rollout))
+    return Ended(verdict=rollout.verdict or RolloutVerdict.INCONCLUSIVE, after_s=now, by=_by(observer, rollout))
 
 
 def _advanced(course: Course, rollout: Rollout, event: machine.RolloutEvent) -> Rollout:
@@ -189,7 +213,7 @@ def _by(observer: Observer, rollout: Rollout) -> str:
     return "" if rollout.verdict is RolloutVerdict.PROMOTE else rollout.reason
 
 
-def _share(verdict: RolloutVerdict, ends: Sequence[_Ended]) -> VerdictShare:
+def _share(verdict: RolloutVerdict, ends: Sequence[Ended]) -> VerdictShare:
     times = [each.after_s for each in ends if each.verdict is verdict]
     low, high = exact_interval(len(times), len(ends))
     return VerdictShare(

@@ -19,6 +19,7 @@ from lockgate.core.online.plan_look import judge as judge_plan
 from lockgate.core.rollout.effects import effect_of
 from lockgate.core.rollout.look_record import p_after
 from lockgate.core.rollout.machine import Rollout
+from lockgate.core.rollout.proxy import with_proxy
 from lockgate.core.rollout.routing import CHALLENGER, CHAMPION
 from lockgate.core.rollout.steps import Course
 from lockgate.core.rollout.tally_counted import Counted, evidence_names
@@ -91,13 +92,18 @@ class Observer:
             non_inferior=None if plan is None else plan.verdict,
             steps_done=steps_done,
             time_is_up=time_is_up,
+            behind=counted.behind,
+            lost_requests=counted.lost_requests,
+            read_requests=counted.read_requests,
         )
         self.looks.append(look)
         self.p_before = p_after(evidence, self.p_before)
+        course = self.course
+        decision = decide(self.looks, declared=evidence_names(course), patience=course.patience)
         return Judged(
             counted=counted,
             look=look,
-            decision=decide(self.looks, declared=evidence_names(self.course), patience=self.course.patience),
+            decision=with_proxy(decision, course.metric, course.truth, counted.labels),
             plan=plan,
             effect=effect,
             next_share=self._next_share(counted, share, findings),
@@ -133,13 +139,13 @@ class Observer:
 
 
 def is_at_ease(finding: Finding) -> bool:
-    """Tell whether a guardrail is clear and less than half way to harm: half the log e-value, or the bound itself.
+    """Tell whether a guardrail shows no harm and is less than half way to it: half the log e-value, or the bound.
 
     >>> near = Finding(guardrail="errors", state=State.CLEAR, observed=2.4, threshold=4.6, reason="")
     >>> is_at_ease(near), is_at_ease(replace(near, observed=2.2))
     (False, True)
     """
-    return finding.state is State.CLEAR and not finding.observed > finding.threshold / 2.0
+    return finding.state in (State.CLEAR, State.UNMET) and not finding.observed > finding.threshold / 2.0
 
 
 def is_due(waited_s: float, since: Counted, rollout: Rollout, look_s: float) -> bool:

@@ -110,9 +110,9 @@ def _latency(
 
 
 def _fewest(slot: Slot, requests: float) -> float:
-    """Return how many of some requests the arm with fewer gets; a shadow gives the champion all of them."""
+    """Return how many of some requests the arm with fewer gets; what a copy takes is not judged, so of those none."""
     share = slot.step.share
-    return requests * (share if slot.step.kind is StepKind.SHADOW else min(share, 1.0 - share))
+    return 0.0 if slot.step.kind is StepKind.SHADOW else requests * min(share, 1.0 - share)
 
 
 def _quality(

@@ -11,6 +11,7 @@ import numpy as np
 from lockgate.core.contract import TaskKind
 from lockgate.core.online.means import FEWEST
 from lockgate.core.rollout.observations import KpiSeen, LabelSeen, Observation
+from lockgate.core.rollout.proxy import as_tested
 from lockgate.core.rollout.routing import CHAMPION
 from lockgate.core.rollout.steps import rate_sd
 from lockgate.core.rollout.tally_losses import loss_of
@@ -45,7 +46,8 @@ def spread_of(
         classes: By index.
         first_failures: Share of entities whose first request the champion failed.
     """
-    metric = section.plan.metric
+    plan = as_tested(section.plan)
+    metric = plan.metric
     if metric is None:
         metric = Metric.DISAGREEMENT if section.strategy is RolloutStrategy.SHADOW else Metric.ERRORS
     if metric is Metric.LOSS:
@@ -56,7 +58,7 @@ def spread_of(
         return Spread(sd=found, source="recent values of the business number" if found else "")
     if metric is Metric.DISAGREEMENT or not logged.live:
         return Spread(sd=None, source="")
-    return Spread(sd=rate_sd(first_failures, section.plan.margin), source="recent failures and the margin")
+    return Spread(sd=rate_sd(first_failures, plan.margin), source="recent failures and the margin")
 
 
 def labels_of(logged: Logged, task: TaskKind, classes: Sequence[str]) -> Spread:

@@ -80,7 +80,8 @@ def forecast_rollout(  # noqa: PLR0913 - what is planned, and on what; half are 
         guardrails=guardrail_forecasts(section.guardrails, course, traffic, new, labels),
     )
     seen = _harm_seen(watched, course, traffic, new, seed)
-    return replace(seen, warnings=(*_warnings(seen, now), *_blindness(course, traffic), *promotes.warnings))
+    told = (*_warnings(seen, now), *_untimed(section, course), *_blindness(course, traffic), *promotes.warnings)
+    return replace(seen, warnings=told)
 
 
 def _declared(section: RolloutSection, course: Course) -> RolloutForecast:
@@ -115,6 +116,7 @@ def _promotion(declared: RolloutForecast, course: Course, new: NewEntities, spre
     return replace(
         declared,
         metric=course.metric,
+        truth=course.truth,
         margin=plan.margin,
         sd=plan.sd,
         sd_from=spread.source if spread.sd == plan.sd else "rollout.plan.sd" if spread.sd else "the margin alone",
@@ -224,6 +226,17 @@ def _traffic(recent: RecentTraffic) -> Traffic:
         failure_fraction=recent.failure_fraction,
         entities=recent.population,
     )
+
+
+def _untimed(section: RolloutSection, course: Course) -> tuple[str, ...]:
+    """Say that latency is not judged where nobody but copies meets the challenger."""
+    if section.guardrails.latency is None or not course.is_shadow_alone or course.times_copies:
+        return ()
+    told = (
+        "latency is not judged: a copy is timed in the model alone, a live answer from its headers; add a step with "
+        "set_weight to see what the challenger takes"
+    )
+    return (told,)
 
 
 def _blindness(course: Course, traffic: RecentTraffic) -> tuple[str, ...]:

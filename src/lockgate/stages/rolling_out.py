@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lockgate.core.ids import Json
 from lockgate.core.ledger import Event
@@ -34,13 +34,13 @@ from lockgate.errors import (
     TransientError,
 )
 from lockgate.stages.looking import Observer, added, is_due
+from lockgate.stages.reading_log import Reading, read_on, waits
 from lockgate.stages.rollout_world import World
 from lockgate.stages.routing import champion_alone, place
 
 logger = logging.getLogger(__name__)
 
 TURN_S = 1.0  # ours: harm is seen at most this long after it is in the log, and a lease of 10 s is renewed ten times
-_READS = 20  # of the log in one turn; more would keep the lease waiting
 _GOES_ON = (Phase.BAKING, Phase.PAUSED)
 _DECIDED = (Phase.PROMOTING, Phase.RETURNING, Phase.ENDED)
 _REFUSED = (RolloutAborted, ApprovalVoid, NotBlessed, IntegrityError)
@@ -135,9 +135,9 @@ class Controller:
     def turn(self) -> None:
         """Do what is due now, once."""
         if self.rollout.phase in _GOES_ON and self._renewed():
-            self._hear()
+            self.hear()
         if self.rollout.phase in _GOES_ON:
-            self._look_if_due(behind=self._read())
+            self._look_if_due()
 
     def advance(self, event: machine.RolloutEvent) -> None:
         """Let the machine move, put the move on record, and carry out what follows from it."""
@@ -156,7 +156,7 @@ class Controller:
         lane = self.world.lane
         while True:
             last = lane.ledger.last_seq(lane.model)
-            if last != self._seen and self.world.rows(*record.MOVES)[-1].seq != self.written:
+            if last != self._seen and self.world.rows(*record.MOVES, after=self.written):
                 raise LedgerConflict(f"another process carries the rollout of {lane.release} on; this one stands down")
             try:
                 self.written = self._seen = self.world.append(event, payload, expect_seq=last).seq
@@ -188,36 +188,25 @@ class Controller:
                 self.advance(machine.Resumed(now=now))
         return True
 
-    def _hear(self) -> None:
-        for row in self.world.rows(Event.ROLLOUT_ASKED):
-            if row.seq > self.heard and self.rollout.phase in _GOES_ON:
+    def hear(self) -> None:
+        """Answer what people have asked and nobody has answered, oldest first."""
+        for row in self.world.rows(Event.ROLLOUT_ASKED, after=self.heard):
+            if self.rollout.phase not in _DECIDED:
                 self.heard = row.seq
                 by, reason = str(row.payload.get("by") or ""), str(row.payload.get("reason") or "")
                 what = str(row.payload.get("what"))
                 self.advance(machine.PersonAsked(now=self._now(), what=what, by=by, reason=reason))
 
-    def _read(self) -> bool:
-        """Read the logs, and tell whether there is more that is known to be there."""
-        for _ in range(_READS):
-            try:
-                seen = self.world.log.read(self.world.lane.model, self.cursor)
-            except TransientError as broken:
-                logger.warning("the log of %s could not be read: %s", self.world.lane.model, broken.message)
-                return False
-            self.tally.take(seen)
-            self.cursor = seen.cursor
-            if not seen.behind:
-                return False
-        return True
-
-    def _look_if_due(self, *, behind: bool) -> None:
+    def _look_if_due(self) -> None:
         """Look where it is due; harm is seen in whatever was read, all else waits until the log was caught up with."""
+        self.cursor, reading = read_on(self.world, self.tally, self.cursor)
         now = self._now()
-        self._since = added(self._since, self.tally.counted(now))
+        counted = replace(self.tally.counted(now), behind=reading is not Reading.WHOLE)
+        self._since = added(self._since, counted)
         harm = self.observer.glance(self._since)
-        waits = behind and not machine.time_is_up(self.observer.course, self.rollout, now)
         if harm is not None or (
-            not waits and is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s)
+            not waits(self.observer.course, self.rollout, reading, now)
+            and is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s)
         ):
             self._look(now, self._since, harm)
 

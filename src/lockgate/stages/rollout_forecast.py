@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lockgate.core.ids import Json, to_json
+from lockgate.core.rollout.proxy import Truth
 from lockgate.core.rollout.steps import StepKind
 from lockgate.core.spec_sections.rollout import Metric
 from lockgate.stages.planned_guardrails import GuardrailForecast
@@ -55,13 +56,17 @@ class RolloutForecast:
         alpha: Chance that any guardrail at any look calls a challenger harmful that is not.
         guardrails: Each with its part of alpha and what it sees.
         metric: What the promotion plan compares; None where there is no plan.
+        truth: What it is a proxy for; None: it is what is meant.
         margin: How much worse is still acceptable.
         sd: Standard deviation the plan was sized with.
         sd_from: Where it comes from.
         looks: The plan's looks, when they are expected and what they promote.
+        plan_alpha: Chance that this attempt promotes a challenger that is worse by the margin.
+        attempt: Which try of one bundle at one champion it is planned for, from 1.
         max_duration_s: A rollout that has not decided by then is inconclusive.
         promoted_fraction: Chance that a truly equal challenger is promoted by then, by the plan alone.
         refusals: Why this rollout is refused; empty if it is not.
+        challengers: How many are beside the champion at once; what is said is of each of them.
         warnings: What will most likely keep a good challenger from being promoted, and other things worth knowing.
     """
 
@@ -76,13 +81,17 @@ class RolloutForecast:
     alpha: float
     guardrails: tuple[GuardrailForecast, ...] = ()
     metric: Metric | None = None
+    truth: Truth | None = None
     margin: float | None = None
     sd: float | None = None
     sd_from: str = ""
     looks: tuple[LookForecast, ...] = ()
     max_duration_s: float
     promoted_fraction: float | None = None
+    plan_alpha: float | None = None
+    attempt: int = 1
     refusals: tuple[str, ...] = ()
+    challengers: int = 1
     warnings: tuple[str, ...] = ()
 
     @property

@@ -58,9 +58,9 @@ class World:
     tally: Callable[[bytes | None], Tally]
     show: Callable[[Mapping[str, Json]], None] = _nothing
 
-    def rows(self, *events: Event) -> tuple[LedgerRow, ...]:
-        """Return the rows of this rollout's release or drill."""
-        return self.lane.ledger.rows(self.lane.model, release=self.lane.release, events=events)
+    def rows(self, *events: Event, after: int = 0) -> tuple[LedgerRow, ...]:
+        """Return the rows of this rollout's release or drill, later than a row where given."""
+        return self.lane.ledger.rows(self.lane.model, release=self.lane.release, events=events, after=after)
 
     def append(self, event: Event, payload: dict[str, Json], *, expect_seq: int | None = None) -> LedgerRow:
         """Append a row of this rollout.

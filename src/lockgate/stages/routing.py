@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
+from lockgate.core.ids import Digest, Json, ModelName, ReleaseId, to_json
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.rollout.routing import Routed, Routing
 from lockgate.core.traffic import read_traffic
@@ -96,6 +96,12 @@ def champion_alone(lane: Lane, readback: Callable[[], Readback]) -> LedgerRow:
     """
     row = _intend(lane, None, 0.0, 0.0)
     seen = _route(lane, row.seq, None, 0.0, 0.0)
+    if seen.weight or seen.shadow:
+        raise RolloutAborted(
+            f"{lane.router.name} was told to let the champion answer alone and routes {seen.weight:g} and copies "
+            f"{seen.shadow:g} to the challenger; look at `lockgate status`",
+            sequence=row.seq,
+        )
     answers = _patiently(lane, readback)
     others = sorted({each for each in answers.answers if each != lane.champion})
     if others or not answers.answers or answers.sequence != row.seq:
@@ -181,6 +187,7 @@ def _verify(lane: Lane, intent: LedgerRow, seen: Routed, more: Mapping[str, Json
         "champion": seen.champion,
         "weight": seen.weight,
         "shadow": seen.shadow,
+        **({"arms": to_json(seen.arms)} if seen.arms else {}),
         **more,
     }
     return lane.ledger.append(lane.model, Event.ROUTING_VERIFIED, payload, release=lane.release, actor=lane.actor)

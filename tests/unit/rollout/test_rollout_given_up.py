@@ -37,21 +37,33 @@ R3 = ReleaseId("toy-0003")
 
 @dataclass
 class Server:
-    """Production's server, as deploy target and as router."""
+    """Production's server, as deploy target and as router.
+
+    Attributes:
+        connected: Whether it was asked something since it was closed.
+    """
 
     production: Production
     name: str = "production"
+    connected: bool = False
+
+    def close(self) -> None:
+        self.connected = False
 
     def route(self, model: ModelName, routing: Routing) -> Routed:
+        self.connected = True
         return self.production.router.route(model, routing)
 
     def renew(self, model: ModelName, sequence: int) -> Routed:
+        self.connected = True
         return self.production.router.renew(model, sequence)
 
     def routed(self, model: ModelName) -> Routed | None:
+        self.connected = True
         return self.production.router.routed(model)
 
     def readback(self, _model: ModelName, _bundle: Digest, _requests: int) -> Readback:
+        self.connected = True
         return self.production.readback()
 
 
@@ -63,6 +75,7 @@ class Place:
         self.spec: ReleaseSpec = replace(toy_spec(), rollout=CANARY)
         self.settings: Settings = load_settings({"LOCKGATE_HOME": str(folder), "LOCKGATE_PROJECT": str(folder)})
         self.runs = FakeFlowRuns()
+        self.opened: list[Server] = []
         opened: dict[str, Json] = {"code": CODE, "spec": self.spec.digest, "reason": "by hand", "run": "run-1"}
         self.put(Event.RELEASE_OPENED, opened)
         self.bless({})
@@ -75,9 +88,13 @@ class Place:
             runs=self.runs,
             settings=self.settings,
             code=SimpleNamespace(digest=CODE),
-            target=lambda _name: Server(self.production),
+            target=self._target,
         )
         return Line(services=cast("Services", held), spec=self.spec)
+
+    def _target(self, _name: str) -> Server:
+        self.opened.append(Server(self.production))
+        return self.opened[-1]
 
     def put(self, event: Event, payload: Mapping[str, Json], release: ReleaseId | None = R2) -> Any:
         return self.production.ledger.append(MODEL, event, payload, release=release)

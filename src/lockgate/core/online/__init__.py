@@ -10,6 +10,9 @@ digit.
     betting                        the same for values in [0, 1], exact at any number
     latency_blocks                 harm: latency quantiles by blocks of time
     quantiles                      interval of a quantile at any look
+    populations, population_finding
+                                   harm: the same tests in each sub-population of a column
+    day_effects                    are the days of a rollout alike? Keeps from promoting
     ratio_mismatch                 is the split what was asked? Without that no verdict is worth anything
     boundaries, plan, plan_look    promotion: group-sequential non-inferiority
     alpha, findings, guardrails    one declared error over all guardrails; statistics to findings to one decision

@@ -28,11 +28,16 @@ class Allocation:
 
         >>> allocate(0.05, {"errors": 3, "latency": 1}).lines()[0]
         'errors: false alarm at most 0.0375, stops at an e-value of 26.7'
+
+        Those of sub-populations have their part split again, see `populations`.
         """
         return tuple(
-            f"{name}: false alarm at most {share:.3g}, stops at an e-value of {1.0 / share:.3g}"
-            for name, share in self.shares.items()
+            f"{name}: false alarm at most {share:.3g}, {_stops(name, share)}" for name, share in self.shares.items()
         )
+
+
+def _stops(name: str, share: float) -> str:
+    return "split over its values" if name.startswith("population:") else f"stops at an e-value of {1.0 / share:.3g}"
 
 
 def allocate(alpha: float, weights: Mapping[str, float]) -> Allocation:

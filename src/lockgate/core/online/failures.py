@@ -30,8 +30,9 @@ makes it exact without counting who is at risk).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 RISKS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -147,13 +148,26 @@ def detectable(counts: FailureCounts, alpha: float) -> float:
     """
     if not _sound(counts):
         return math.nan
+    return _detectable(tuple((share, y) for share, _, y in _told(counts)), alpha)
+
+
+@lru_cache(maxsize=256)  # from one look to the next the champion mostly has no new failure
+def _detectable(champion: tuple[tuple[float, float], ...], alpha: float) -> float:
+    wanted = math.log(1.0 / alpha)
+    bets = [
+        (math.log(weight), math.log(risk), [math.log1p(share * (risk - 1.0)) for share, _ in champion])
+        for risk, weight in _HARM
+    ]
 
     def seen(log_risk: float) -> bool:
         odds = math.exp(log_risk)
-        expected = [(share, y * share / (1.0 - share) * odds, y) for share, _, y in told]
-        return _log_mixture(expected, _HARM) >= math.log(1.0 / alpha)
+        expected = [(y * share / (1.0 - share) * odds, y) for share, y in champion]
+        return wanted <= _log_sum(
+            log_weight
+            + math.fsum(x * log_bet - (x + y) * owned for (x, y), owned in zip(expected, all_owned, strict=True))
+            for log_weight, log_bet, all_owned in bets
+        )
 
-    told = _told(counts)
     return math.exp(_bisect(seen, 0.0, _WIDEST)) if seen(_WIDEST) else math.inf
 
 
@@ -167,9 +181,14 @@ def _told(counts: FailureCounts) -> Sequence[_Part]:
 
 
 def _log_mixture(told: Sequence[_Part], bets: Sequence[tuple[float, float]]) -> float:
-    logs = [math.log(weight) + _log_ratio(told, risk) for risk, weight in bets]
-    top = max(logs)
-    return top + math.log(math.fsum(math.exp(each - top) for each in logs))
+    return _log_sum(math.log(weight) + _log_ratio(told, risk) for risk, weight in bets)
+
+
+def _log_sum(logs: Iterable[float]) -> float:
+    """Return the logarithm of the sum of what these are logarithms of."""
+    known = list(logs)
+    top = max(known)
+    return top + math.log(math.fsum(math.exp(each - top) for each in known))
 
 
 def _log_ratio(told: Sequence[_Part], risk: float) -> float:

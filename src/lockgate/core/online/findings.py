@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from lockgate.core.online import betting, failures, latency_blocks, means, ratio_mismatch
+from lockgate.core.online.day_effects import Days, day_finding
 from lockgate.core.online.guardrails import Finding, State
+from lockgate.core.online.population_finding import population_finding
+from lockgate.core.online.populations import Populations, PopulationTest
 
 SMALLEST_ALPHA = 1e-12
 """Ours: no simulation or reading of a log can tell a smaller error from none."""
@@ -43,6 +47,8 @@ class Evidence:
         paired: Challenger's less champion's value on the same requests.
         bounded: Values in [0, 1].
         arrivals: New entities by arm; harm to the measurement, not to users.
+        populations: Sub-populations of a column, each with statistics of its own.
+        days: The plan's metric by day; keeps from promoting, is never harm.
         p_before: For `arrivals`: the p-value of the look before, so that what was once seen stays seen.
         tolerated: For the three kinds of mean: the difference that is no harm yet, in the metric's unit.
         tuned_for: For `contrast` and `paired`: see `means.interval`.
@@ -58,6 +64,8 @@ class Evidence:
     paired: means.Sums | None = None
     bounded: BoundedPair | None = None
     arrivals: ratio_mismatch.Arrivals | None = None
+    populations: Populations | None = None
+    days: Days | None = None
     p_before: float = 1.0
     tolerated: float = 0.0
     tuned_for: float = 1000.0
@@ -77,7 +85,8 @@ def judge(evidence: Evidence) -> Finding:
     (<State.HARM: 'harm'>, 4.605)
     """
     statistics = (evidence.failures, evidence.blocks, evidence.contrast, evidence.paired, evidence.bounded)
-    given = [each for each in (*statistics, evidence.arrivals) if each is not None]
+    others = (evidence.arrivals, evidence.populations, evidence.days)
+    given = [each for each in (*statistics, *others) if each is not None]
     if len(given) != 1 or not SMALLEST_ALPHA <= evidence.alpha < 1:
         return _finding(evidence, State.BROKEN, math.nan, math.nan, "needs one statistic and an alpha in 0..1")
     if evidence.arrivals is not None:
@@ -90,6 +99,10 @@ def judge(evidence: Evidence) -> Finding:
 
 
 def _of_harm(evidence: Evidence) -> Finding:
+    if evidence.populations is not None:
+        return population_finding(evidence.guardrail, evidence.populations, evidence.alpha, partial(_test, evidence))
+    if evidence.days is not None:
+        return day_finding(evidence.guardrail, evidence.days, evidence.alpha)
     if evidence.failures is not None:
         least = failures.detectable(evidence.failures, evidence.alpha)
         said = f"could have shown {least:.3g} times the failures by now"
@@ -97,6 +110,21 @@ def _of_harm(evidence: Evidence) -> Finding:
             said = "too few of the champion's own to tell a ratio by now"
         return _of_e(evidence, failures.log_e(evidence.failures), said)
     return _of_mean(evidence) if evidence.blocks is None else _of_blocks(evidence, evidence.blocks)
+
+
+def _test(evidence: Evidence, test: PopulationTest, alpha: float) -> Finding:
+    """Judge one test of one sub-population, as a guardrail of its own."""
+    own = Evidence(
+        guardrail=test.name,
+        alpha=alpha,
+        challenger_entities=test.value.challenger,
+        champion_entities=test.value.champion,
+        failures=test.failures,
+        contrast=test.contrast,
+        tolerated=test.tolerated,
+        tuned_for=evidence.tuned_for,
+    )
+    return judge(own)
 
 
 def _of_blocks(evidence: Evidence, blocks: latency_blocks.Blocks) -> Finding:

@@ -16,6 +16,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
+from operator import attrgetter
+
+LOST_LINES = 2
+"""Ours: a server that is killed while it writes leaves half a line; two of them are an accident, not a hole."""
+LOST_FRACTION = 0.001
+"""Ours: were every lost request a failure of one arm, its rate would move by less than any margin in use, a percent."""
+_STATE, _GUARDRAIL = attrgetter("state"), attrgetter("guardrail")  # a thousand looks are gone through at each
 
 
 class RolloutVerdict(StrEnum):
@@ -30,12 +37,15 @@ class RolloutVerdict(StrEnum):
 class State(StrEnum):
     """What one guardrail says at one look.
 
-    `CLEAR` is "measured, and no harm shown": what could have been shown by now stands in the finding's reason.
+    `CLEAR` is "measured, and no harm shown": what could have been shown by now stands in the finding's reason. `UNMET`
+    is "no harm shown, and what a promotion asks for beside that is not there": a sub-population that is too small, days
+    that are too few or too unlike.
     """
 
     HARM = "harm"
     BROKEN = "broken"
     NO_DATA = "no_data"
+    UNMET = "unmet"
     CLEAR = "clear"
 
 
@@ -71,6 +81,9 @@ class Look:
             of the plan is due, or there is no plan.
         steps_done: Whether the last step's bake is over.
         time_is_up: Whether the declared maximum duration is.
+        behind: Whether there was more in the log, or may have been, than was read.
+        lost_requests: Requests since the beginning that are known to have been logged and cannot be read any more.
+        read_requests: Requests of both arms since the beginning that were read.
     """
 
     share: float
@@ -80,6 +93,9 @@ class Look:
     non_inferior: RolloutVerdict | None = None
     steps_done: bool = False
     time_is_up: bool = False
+    behind: bool = False
+    lost_requests: int = 0
+    read_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +133,16 @@ def decide(looks: Sequence[Look], *, declared: Collection[str] = (), patience: i
     >>> decide([look]).verdict
     <RolloutVerdict.PROMOTE: 'promote'>
     """
-    harm = next((each for look in looks for each in look.findings if each.state is State.HARM), None)
+    findings = [each for look in looks for each in look.findings]
+    harmful = State.HARM in map(_STATE, findings)
+    harm = next((each for each in findings if each.state is State.HARM), None) if harmful else None
     if harm is not None:
         return _ended(RolloutVerdict.ROLL_BACK, f"{harm.guardrail}: {harm.reason}", "all traffic goes to the champion")
     if not looks:
         return _ended(
             RolloutVerdict.INCONCLUSIVE, "nothing was measured", "the champion stays; start the rollout again"
         )
-    last, names = looks[-1], {*declared, *(each.guardrail for look in looks for each in look.findings)}
+    last, names = looks[-1], {*declared, *map(_GUARDRAIL, findings)}
     blind = blindness(last, names)
     if blind is not None:
         in_a_row = sum(1 for _ in takewhile(lambda look: blindness(look, names) is not None, reversed(looks)))
@@ -149,8 +167,9 @@ def blindness(look: Look, declared: Collection[str] = ()) -> str | None:
     >>> blindness(Look(share=0.1, challenger_requests=0, champion_requests=50, findings=()))
     'the challenger got no request since the look before'
     """
-    if not 0 <= look.share <= 1:
-        return f"the share {look.share} is outside 0..1"
+    unread = _unread(look)
+    if unread is not None:
+        return unread
     if look.share > 0 and look.challenger_requests <= 0:
         return "the challenger got no request since the look before"
     if look.share < 1 and look.champion_requests <= 0:
@@ -164,6 +183,18 @@ def blindness(look: Look, declared: Collection[str] = ()) -> str | None:
     return None if broken is None else f"{broken.guardrail} is not to be trusted: {broken.reason}"
 
 
+def _unread(look: Look) -> str | None:
+    """Return why the counts are not those of the share's traffic; None where they are, but for an accident's worth."""
+    if not 0 <= look.share <= 1:
+        return f"the share {look.share} is outside 0..1"
+    if look.behind:
+        return "the log was not read to its end, so what was counted is a part"
+    lost, logged = look.lost_requests, look.lost_requests + look.read_requests
+    if lost > LOST_LINES + LOST_FRACTION * look.read_requests:
+        return f"{lost} of {logged} logged requests cannot be read any more"
+    return None
+
+
 def _while_blind(why: str, in_a_row: int, patience: int, *, time_is_up: bool) -> Decision:
     if in_a_row >= patience or time_is_up:
         said = f"{why}; {in_a_row} {'look' if in_a_row == 1 else 'looks'} in a row could not measure"
@@ -173,7 +204,8 @@ def _while_blind(why: str, in_a_row: int, patience: int, *, time_is_up: bool) ->
 
 def _lacking(last: Look, missing: Finding | None, *, shown: bool) -> str:
     if missing is not None:
-        return f"{missing.guardrail} has too little data: {missing.reason}"
+        lacks = ": " if missing.state is State.UNMET else " has too little data: "
+        return f"{missing.guardrail}{lacks}{missing.reason}"
     if not shown:
         return "not shown yet that the challenger is within the margin"
     return "the bake of the last step is over" if last.steps_done else "steps are left"

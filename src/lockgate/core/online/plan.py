@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from lockgate.core.online.boundaries import Spending, crossing, lower_bounds, spent, upper_bounds
@@ -66,6 +67,7 @@ class Design:
     promoted_by: tuple[float, ...]
 
 
+@lru_cache(maxsize=64)  # a tenth of a second; who replays or verifies many rollouts asks for the same again
 def design(plan: Plan) -> Design:
     """Return bounds, largest sample and chances of a plan.
 

@@ -12,7 +12,9 @@ factor of a Dirichlet against a point is an e-process; the p-value is the runnin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 CONCENTRATIONS = (2.0, 100.0, 10_000.0)
 """Prior weight on the declared shares, a third each. Ours: at 2 an arm that gets nothing shows within twenty entities,
@@ -86,13 +88,17 @@ def _step(step: StepArrivals) -> float:
         return math.nan
     if any(seen and not share for share, seen in zip(shares, entities, strict=True)):
         return math.inf
-    told = [(share, seen) for share, seen in zip(shares, entities, strict=True) if share]
+    return _log_mixture(tuple((share, seen) for share, seen in zip(shares, entities, strict=True) if share))
+
+
+@lru_cache(maxsize=4096)  # a step that is over stays as it is; a bandit has hundreds of them
+def _log_mixture(told: tuple[tuple[float, int], ...]) -> float:
     logs = [_log_bayes_factor(told, weight) for weight in CONCENTRATIONS]
     top = max(logs)
     return top + math.log(math.fsum(math.exp(each - top) for each in logs) / len(logs))
 
 
-def _log_bayes_factor(told: list[tuple[float, int]], weight: float) -> float:
+def _log_bayes_factor(told: Sequence[tuple[float, int]], weight: float) -> float:
     n = sum(seen for _, seen in told)
     arms = (math.lgamma(weight * p + k) - math.lgamma(weight * p) - k * math.log(p) for p, k in told)
     return math.lgamma(weight) - math.lgamma(weight + n) + math.fsum(arms)

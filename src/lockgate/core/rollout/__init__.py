@@ -1,6 +1,7 @@
 """A rollout: from an approved bundle to a champion, or back, step by step, by evidence. Pure.
 
     steps          the spec's section -> the list of steps that is really carried out, and the guardrails' names
+    conditions     what a promotion asks for beside plan and guardrails: sub-populations, days
     routing        what the server is asked to route, and what it says it does
     observations   what one answered (or failed) request, label or business number tells
     tally          observations -> sufficient statistics, one contribution an entity

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lockgate.core.ids import Json, to_json
-from lockgate.core.ledger import LedgerRow
+from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.findings import Evidence
 from lockgate.core.online.guardrails import Decision, Look
 from lockgate.core.online.means import Effect
@@ -16,6 +16,7 @@ from lockgate.core.online.plan_look import PlanLook
 from lockgate.core.online.ratio_mismatch import Arrivals, p_value
 from lockgate.core.records import read_record
 from lockgate.core.rollout.machine import Looked, Rollout, looked
+from lockgate.core.rollout.proxy import LabelCount
 from lockgate.core.rollout.steps import Course
 from lockgate.errors import IntegrityError
 
@@ -126,6 +127,25 @@ def read_evidence_of(row: LedgerRow) -> tuple[Evidence, ...]:
     if isinstance(told, str) or not isinstance(told, Sequence):
         raise IntegrityError(f"row {row.seq} holds no evidence")
     return tuple(read_record(Evidence, each) for each in told)
+
+
+def label_count_of(row: LedgerRow) -> LabelCount | None:
+    """Return how many labels had come by a ROLLOUT_LOOK row; None where it does not say.
+
+    Raises:
+        IntegrityError: What it holds is no such count.
+    """
+    counted = row.payload.get("counted")
+    told = counted.get("labels") if isinstance(counted, Mapping) else None
+    return None if told is None else read_record(LabelCount, told)
+
+
+def requests_read(rows: Iterable[LedgerRow]) -> int:
+    """Return how many requests of both arms the last ROLLOUT_LOOK of some rows had counted; 0 where there is none."""
+    last = next((row for row in reversed(tuple(rows)) if row.event is Event.ROLLOUT_LOOK), None)
+    counted = None if last is None else last.payload.get("counted")
+    told = counted.get("read_requests") if isinstance(counted, Mapping) else None
+    return told if isinstance(told, int) else 0
 
 
 def look_event(course: Course, row: LookRow) -> Looked:

@@ -17,6 +17,9 @@
                                         v                 v
       LostRouting from anywhere ────> ENDED <─────────────┘      final: whatever comes, nothing happens
 
+Beside other challengers (`Course.beside`) a look that would promote leaves it BAKING, `passed`; `Chosen` then promotes
+it, and `Outdone` ends it as inconclusive (`core.rollout.several` says which).
+
 Total and pure: any event in any phase gives a state, never an exception; what does not belong to a phase changes
 nothing. Time is the events' own. The live share grows only by a `Place`, and the next one only after its `Placed`.
 """
@@ -31,12 +34,15 @@ from typing import Any, Final
 
 from lockgate.core.online.guardrails import Decision, Look, RolloutVerdict, State, blindness
 from lockgate.core.rollout.bakes import bake_is_over, step_of, steps_done, time_is_up, waits
+from lockgate.core.rollout.endings import chosen, ending, outdone, passing, promoting, returning
 from lockgate.core.rollout.state import (
     Began,
+    Chosen,
     Command,
     End,
     Looked,
     LostRouting,
+    Outdone,
     PersonAsked,
     Phase,
     Place,
@@ -59,10 +65,12 @@ from lockgate.core.rollout.tally_counted import evidence_names
 
 __all__ = [
     "Began",
+    "Chosen",
     "Command",
     "End",
     "Looked",
     "LostRouting",
+    "Outdone",
     "PersonAsked",
     "Phase",
     "Place",
@@ -88,6 +96,7 @@ __all__ = [
 _Next = tuple[Rollout, tuple[Command, ...]]
 _BEFORE_PROMOTING: Final = frozenset({Phase.BEGUN, Phase.PLACING, Phase.BAKING, Phase.PAUSED})
 _STEPPING: Final = frozenset({Phase.BAKING, Phase.PAUSED})
+_HELD: Final = "held until somebody resumes it"
 
 
 def looked(course: Course, look: Look, decision: Decision, *, now: float, next_share: float | None = None) -> Looked:
@@ -128,7 +137,7 @@ def _began(course: Course, rollout: Rollout, event: Began) -> _Next:
         return rollout, ()
     rollout = replace(rollout, began=event.now, step_began=event.now)
     if not course.steps:
-        return _promote(rollout, "it has no steps: the switch alone")
+        return promoting(rollout, "it has no steps: the switch alone")
     return _enter(course, rollout, 0, next_share=None)
 
 
@@ -147,20 +156,20 @@ def _unplaced(_course: Course, rollout: Rollout, event: Unplaced) -> _Next:
     if rollout.phase is not Phase.PLACING:
         return rollout, ()
     reason = f"{_place(rollout)} could not be put in place: {event.reason}"
-    return _return(rollout, RolloutVerdict.INCONCLUSIVE, reason)
+    return returning(rollout, RolloutVerdict.INCONCLUSIVE, reason)
 
 
 def _looked(course: Course, rollout: Rollout, event: Looked) -> _Next:
     if rollout.phase not in _BEFORE_PROMOTING:
         return rollout, ()
     said = event.decision
-    rollout = replace(rollout, looks=rollout.looks + 1, clear=event.clear and not event.blind)
+    rollout = replace(rollout, looks=rollout.looks + 1, clear=event.clear and not event.blind, passed=False)
     if said.verdict in (RolloutVerdict.ROLL_BACK, RolloutVerdict.INCONCLUSIVE):
-        return _return(rollout, said.verdict, said.reason)
+        return returning(rollout, said.verdict, said.reason)
     if rollout.phase is not Phase.BAKING:
         return rollout, ()
     if said.verdict is RolloutVerdict.PROMOTE and rollout.clear and steps_done(course, rollout, event.now):
-        return _promote(rollout, said.reason)
+        return (passing if course.beside else promoting)(rollout, said.reason)
     if not event.blind and rollout.step < len(course.steps) - 1 and bake_is_over(course, rollout, event.now):
         return _enter(course, rollout, rollout.step + 1, next_share=event.next_share)
     return replace(rollout, reason=said.reason, next=said.next), ()
@@ -171,9 +180,9 @@ def _asked(course: Course, rollout: Rollout, event: PersonAsked) -> _Next:
         return rollout, ()
     by = f"{event.by}: {event.reason}" if event.reason else event.by
     if event.what == Wish.ABORT:
-        return _return(rollout, RolloutVerdict.ROLL_BACK, f"aborted by {by}")
+        return returning(rollout, RolloutVerdict.ROLL_BACK, f"aborted by {by}")
     if event.what == Wish.PAUSE:
-        held = replace(rollout, held_by=event.by, reason=f"paused by {by}", next="held until somebody resumes it")
+        held = replace(rollout, held_by=event.by, passed=False, reason=f"paused by {by}", next=_HELD)
         return (replace(held, phase=Phase.PAUSED) if rollout.phase is Phase.BAKING else held), ()
     if event.what == Wish.PROMOTE:
         return _promote_by_hand(rollout, event.by, by)
@@ -184,7 +193,7 @@ def _asked(course: Course, rollout: Rollout, event: PersonAsked) -> _Next:
 
 def _promote_by_hand(rollout: Rollout, who: str, by: str) -> _Next:
     if rollout.phase in _STEPPING and rollout.clear:
-        return _promote(rollout, f"promoted by {by}; every guardrail was clear at the last look")
+        return promoting(rollout, f"promoted by {by}; every guardrail was clear at the last look")
     refused = f"{who} asked to promote, refused: the last look did not have every guardrail clear"
     return replace(rollout, reason=refused, next="the rollout goes on as planned; ask again after a look"), ()
 
@@ -199,7 +208,7 @@ def _resume(course: Course, rollout: Rollout, by: str) -> _Next:
 def _lost(_course: Course, rollout: Rollout, event: LostRouting) -> _Next:
     verdict = rollout.verdict if rollout.phase is Phase.RETURNING else None
     reason = f"the routing is somebody else's now: {event.reason}"
-    ended, commands = _end(rollout, verdict or RolloutVerdict.INCONCLUSIVE, reason)
+    ended, commands = ending(rollout, verdict or RolloutVerdict.INCONCLUSIVE, reason)
     return replace(ended, next="what the other has put in place serves"), commands
 
 
@@ -212,26 +221,27 @@ def _resumed(course: Course, rollout: Rollout, _event: Resumed) -> _Next:
     if rollout.phase is Phase.RETURNING:
         return rollout, (Return(reason=rollout.reason),)
     again = "its lease ended, or another process took over; what was in force is put in place again"
-    rollout = replace(rollout, phase=Phase.PLACING, clear=False, reason=again, next=f"{_place(rollout)} is verified")
+    again_next = f"{_place(rollout)} is verified"
+    rollout = replace(rollout, phase=Phase.PLACING, clear=False, passed=False, reason=again, next=again_next)
     return rollout, (Place(weight=rollout.share, shadow=rollout.shadow),)
 
 
 def _promoted(_course: Course, rollout: Rollout, _event: Promoted) -> _Next:
     if rollout.phase is not Phase.PROMOTING:
         return rollout, ()
-    return _end(rollout, RolloutVerdict.PROMOTE, rollout.reason)
+    return ending(rollout, RolloutVerdict.PROMOTE, rollout.reason)
 
 
 def _promotion_failed(_course: Course, rollout: Rollout, event: PromotionFailed) -> _Next:
     if rollout.phase is not Phase.PROMOTING:
         return rollout, ()
-    return _return(rollout, RolloutVerdict.ROLL_BACK, f"the switch was not verified: {event.reason}")
+    return returning(rollout, RolloutVerdict.ROLL_BACK, f"the switch was not verified: {event.reason}")
 
 
 def _returned(_course: Course, rollout: Rollout, _event: Returned) -> _Next:
     if rollout.phase is not Phase.RETURNING:
         return rollout, ()
-    return _end(rollout, rollout.verdict or RolloutVerdict.INCONCLUSIVE, rollout.reason)
+    return ending(rollout, rollout.verdict or RolloutVerdict.INCONCLUSIVE, rollout.reason)
 
 
 _ON: Final[MappingProxyType[type[RolloutEvent], Callable[[Course, Rollout, Any], _Next]]] = MappingProxyType(
@@ -246,6 +256,8 @@ _ON: Final[MappingProxyType[type[RolloutEvent], Callable[[Course, Rollout, Any],
         Promoted: _promoted,
         PromotionFailed: _promotion_failed,
         Returned: _returned,
+        Chosen: chosen,
+        Outdone: outdone,
     }
 )
 
@@ -274,22 +286,4 @@ def _place(rollout: Rollout) -> str:
 def _pause(course: Course, rollout: Rollout) -> Rollout:
     step = step_of(course, rollout)
     why = f"paused by {rollout.held_by}" if rollout.held_by is not None else f"waits: {step.reason if step else ''}"
-    return replace(rollout, phase=Phase.PAUSED, reason=why, next="held until somebody resumes it")
-
-
-def _promote(rollout: Rollout, reason: str) -> _Next:
-    following = "the challenger takes all traffic, verified from live answers"
-    verdict = RolloutVerdict.PROMOTE
-    return replace(rollout, phase=Phase.PROMOTING, verdict=verdict, reason=reason, next=following), (Promote(),)
-
-
-def _return(rollout: Rollout, verdict: RolloutVerdict, reason: str) -> _Next:
-    following = "the champion alone serves, verified from live answers"
-    rollout = replace(rollout, phase=Phase.RETURNING, verdict=verdict, reason=reason, next=following)
-    return replace(rollout, share=0.0, shadow=0.0), (Return(reason=reason),)
-
-
-def _end(rollout: Rollout, verdict: RolloutVerdict, reason: str) -> _Next:
-    following = "the challenger is the champion" if verdict is RolloutVerdict.PROMOTE else "the champion serves"
-    ended = replace(rollout, phase=Phase.ENDED, share=0.0, shadow=0.0, verdict=verdict, reason=reason, next=following)
-    return ended, (End(verdict=verdict, reason=reason),)
+    return replace(rollout, phase=Phase.PAUSED, reason=why, next=_HELD)

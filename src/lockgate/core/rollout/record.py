@@ -25,6 +25,7 @@ from lockgate.core.records import read_record
 from lockgate.core.rollout.look_record import (
     JudgedLook,
     LookRow,
+    label_count_of,
     look_event,
     look_payload,
     p_after,
@@ -41,6 +42,7 @@ from lockgate.core.rollout.machine import (
     event_json,
     read_event,
 )
+from lockgate.core.rollout.proxy import LabelCount
 from lockgate.core.rollout.steps import Course, in_order
 from lockgate.errors import IntegrityError
 
@@ -100,6 +102,8 @@ class RolloutRecord:
         heard: Row of the last wish that was answered; of the beginning while there is none.
         sequence: The routing that was verified last; None: none was.
         last: The last row that moved it: beginning, look, move or end. Who carries it on writes after this one alone.
+        labels: How many had come at the last look, where the plan tests a proxy.
+        ended_at: When its end was put on record.
         ended: Whether its end is on record. `Resumed` brings a state that ended without it to `End` again.
     """
 
@@ -114,6 +118,8 @@ class RolloutRecord:
     heard: int
     sequence: int | None = None
     last: int = 0
+    labels: LabelCount | None = None
+    ended_at: datetime | None = None
     ended: bool = False
 
     @property
@@ -151,13 +157,19 @@ def ended_payload(end: End) -> dict[str, Json]:
     return {"verdict": end.verdict.value, "reason": end.reason}
 
 
-def read_rollout(rows: Iterable[LedgerRow], release: ReleaseId) -> RolloutRecord | None:
+def read_rollout(
+    rows: Iterable[LedgerRow], release: ReleaseId, found: RolloutRecord | None = None
+) -> RolloutRecord | None:
     """Fold rows of one model, in order, into the last rollout of a release or drill; None where there is none.
+
+    Args:
+        rows: All of them, or those that came since.
+        release: Whose.
+        found: What the rows before them came to.
 
     Raises:
         IntegrityError: A row is not what it should hold; says which.
     """
-    found: RolloutRecord | None = None
     for row in rows:
         if row.release != release:
             continue
@@ -196,7 +208,8 @@ def _look_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
     look = read_look(row)
     state, _ = advance(found.course, found.rollout, look_event(found.course, look))
     p_before = p_after(read_evidence_of(row), found.p_before)
-    return replace(found, looked=(*found.looked, look), rollout=state, p_before=p_before, last=row.seq)
+    found = replace(found, looked=(*found.looked, look), rollout=state, p_before=p_before, last=row.seq)
+    return found if found.course.truth is None else replace(found, labels=label_count_of(row))
 
 
 def _moved_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
@@ -223,7 +236,7 @@ def _ended_folded(found: RolloutRecord, row: LedgerRow) -> RolloutRecord:
     if found.rollout.phase is not Phase.ENDED:
         state = replace(found.rollout, phase=Phase.ENDED, share=0.0, shadow=0.0, verdict=verdict, reason=reason)
         found = replace(found, rollout=replace(state, next="the champion serves"))
-    return replace(found, ended=True, last=row.seq)
+    return replace(found, ended=True, ended_at=row.at, last=row.seq)
 
 
 _FOLDS = {

@@ -9,8 +9,25 @@ from lockgate.core.ids import Digest
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
+ONE_OF: Final = "challenger-"
+"""What a server calls several challengers: with their number behind it, from 1."""
 SHADOW: Final = "challenger-shadow"
 """What a server calls the challenger where it answers copies: names of arms and shadows are all different."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedArm:
+    """One of several challengers.
+
+    Attributes:
+        name: What the server calls it.
+        bundle: What answers.
+        weight: Its share of entities, 0 to 1.
+    """
+
+    name: str
+    bundle: Digest
+    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +42,7 @@ class Routing:
         shadow: The share of requests that is copied to the challenger, 0 to 1.
         salt: Keys who gets which arm; the rollout's own, so that nobody is in the challenger's buckets twice by fate.
         lease_s: Weight and shadow end so long after the last renewal.
+        arms: Several challengers at once, in place of `challenger`.
     """
 
     sequence: int
@@ -34,6 +52,7 @@ class Routing:
     shadow: float = 0.0
     salt: str
     lease_s: float = 10.0
+    arms: tuple[RoutedArm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +65,7 @@ class Routed:
         weight: The challenger's share of entities right now; 0 once the lease is over.
         shadow: The share of requests that is copied to it right now.
         lease_left_s: Until the lease is over; 0 where nothing is leased.
+        arms: Where there are several challengers: each, with its share right now.
     """
 
     sequence: int
@@ -53,3 +73,4 @@ class Routed:
     weight: float
     shadow: float
     lease_left_s: float
+    arms: tuple[RoutedArm, ...] = ()

@@ -56,6 +56,7 @@ class Rollout:
         next: What happens or is to be done, in one sentence.
         clear: Whether the last look had every guardrail measured and clear.
         released: Whether somebody has resumed the pause that its step is.
+        passed: Beside other challengers: whether the last look would have promoted it.
     """
 
     release: ReleaseId
@@ -74,6 +75,7 @@ class Rollout:
     next: str = "its first step is put in place"
     clear: bool = False
     released: bool = False
+    passed: bool = False
 
     @classmethod
     def at_start(cls, release: ReleaseId, challenger: Digest, champion: Digest, *, began: float) -> Rollout:
@@ -174,8 +176,36 @@ class Returned:
     now: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Of several challengers beside one champion it is the one to promote; the others have ended."""
+
+    now: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outdone:
+    """Another challenger beside the same champion, the release `by`, is to be promoted."""
+
+    now: float
+    by: str
+    reason: str
+
+
 RolloutEvent: TypeAlias = (
-    Began | Placed | Unplaced | Looked | PersonAsked | LostRouting | Resumed | Promoted | PromotionFailed | Returned
+    Began
+    | Placed
+    | Unplaced
+    | Looked
+    | PersonAsked
+    | LostRouting
+    | Resumed
+    | Promoted
+    | PromotionFailed
+    | Returned
+    | Chosen
+    | Outdone
 )
 
 KINDS: Mapping[str, type[RolloutEvent]] = MappingProxyType(
@@ -190,6 +220,8 @@ KINDS: Mapping[str, type[RolloutEvent]] = MappingProxyType(
         "promoted": Promoted,
         "promotion_failed": PromotionFailed,
         "returned": Returned,
+        "chosen": Chosen,
+        "outdone": Outdone,
     }
 )
 """Event by the `kind` of its JSON form."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from lockgate.core.ids import ReleaseId
 from lockgate.core.online.alpha import allocate
 from lockgate.core.online.plan import Plan
+from lockgate.core.rollout.conditions import population_weights, stability_of
+from lockgate.core.rollout.proxy import Truth, as_tested, truth_of
+from lockgate.core.rollout.routing import CHALLENGER
+from lockgate.core.rollout.several_rules import refuse_unless_split
 from lockgate.core.rollout.step_list import Step, StepKind, refusal, steps_of
 from lockgate.core.spec_sections.rollout import (
     GuardrailsSection,
@@ -16,6 +21,7 @@ from lockgate.core.spec_sections.rollout import (
     PlanSection,
     RolloutSection,
 )
+from lockgate.core.spec_sections.rollout_conditions import StabilitySection
 
 __all__ = ["Course", "Step", "StepKind", "course_of", "in_order", "rate_sd"]
 
@@ -25,7 +31,7 @@ PAUSE_S = 86_400.0
 """What a step that waits for a person adds to the longest duration, where the spec names none. Ours: a day to come."""
 SHORTEST_S = 60.0
 """Least longest duration where the spec names none; see `RolloutSection.max_duration_s`."""
-_ORDER = ("errors", "latency", "score", "contract", "quality", "kpi", "arrivals")
+_ORDER = ("errors", "latency", "score", "contract", "quality", "kpi", "population", "arrivals")
 """Of guardrails: what stops a rollout is said of the first that shows harm; a record of them has no order."""
 
 
@@ -35,7 +41,8 @@ class Course:
 
     Attributes:
         steps: In order; none for a switch alone.
-        guardrails: The error of each guardrail by name: errors, latency, score, contract, quality, kpi:NAME, arrivals.
+        guardrails: The error of each guardrail by name: errors, latency, score, contract, quality, kpi:NAME,
+            population:COLUMN, arrivals.
         metric: What the plan compares; None with `plan`.
         plan: What promotes; None where there are no steps.
         look_s: Seconds from one look to the next.
@@ -44,6 +51,11 @@ class Course:
         patience: How many looks in a row may be blind.
         floor: Least share of either arm of a bandit.
         discount: What a period takes off older rewards.
+        arm: What the server calls the challenger.
+        beside: Releases whose challengers are beside the champion with it; see `several`.
+        attempt: Which try of this bundle at this champion, see `attempts`; 0: of old, when none was counted.
+        stability: How alike its days must be; None: days are not told apart.
+        truth: What `metric` is a proxy for; None: it is what is meant.
     """
 
     steps: tuple[Step, ...]
@@ -56,20 +68,41 @@ class Course:
     patience: int
     floor: float
     discount: float
+    arm: str = CHALLENGER
+    beside: tuple[ReleaseId, ...] = ()
+    attempt: int = 0
+    stability: StabilitySection | None = None
+    truth: Truth | None = None
+
+    @property
+    def most_days(self) -> int:
+        """How many days it may touch; 1 where days are not told apart."""
+        return 1 if self.stability is None else math.ceil(self.max_duration_s / self.stability.day_s) + 1
 
     @property
     def is_shadow_alone(self) -> bool:
         """Whether nobody ever sees an answer of the challenger before it is promoted."""
         return bool(self.steps) and all(step.kind in (StepKind.SHADOW, StepKind.PAUSE) for step in self.steps)
 
+    @property
+    def times_copies(self) -> bool:
+        """Whether a copy's time is held against the live answer's, which is not alike.
 
-def course_of(section: RolloutSection, *, sd: float | None) -> Course:
+        A live answer's runs from its headers: reading, waiting for its turn, the model. A copy's is its part of a batch
+        in the model alone. A challenger several times as slow may look quicker, so a release never judges by it. Drills
+        do, whose planted slowness is gross, and so did rollouts that were begun before this was so.
+        """
+        return self.is_shadow_alone and "latency" in self.guardrails
+
+
+def course_of(section: RolloutSection, *, sd: float | None, times_copies: bool = False) -> Course:
     """Return the course that a spec's section asks for.
 
     Args:
         section: The spec's `rollout`.
         sd: Standard deviation of the plan's metric between entities, from recent traffic (of a rate: `rate_sd`);
             `plan.sd` of the spec wins over it. None: nothing is known; a rate is then taken at the margin above 0.
+        times_copies: Whether shadow steps alone are judged by latency, too; see `Course.times_copies`.
 
     Raises:
         ConfigError: The section cannot be carried out; names the key.
@@ -80,19 +113,27 @@ def course_of(section: RolloutSection, *, sd: float | None) -> Course:
     ([(0.05, 300.0), (0.2, 300.0), (0.5, 300.0)], 1800.0)
     """
     steps = steps_of(section)
+    truth, section = truth_of(section, steps), replace(section, plan=as_tested(section.plan))
+    if section.challengers > 1:
+        refuse_unless_split(section, section.challengers)
     shadow_alone = bool(steps) and all(step.kind in (StepKind.SHADOW, StepKind.PAUSE) for step in steps)
-    metric = _metric(section, steps, shadow_alone=shadow_alone) if steps else None
+    key = "rollout.plan" if truth is None else "rollout.plan.proxy"
+    metric = _metric(section, steps, key, shadow_alone=shadow_alone) if steps else None
+    max_duration_s = _max_duration_s(section, steps)
+    rails = replace(section.guardrails, latency=None) if shadow_alone and not times_copies else section.guardrails
     return Course(
         steps=steps,
-        guardrails=_guardrails(section.guardrails, shadow_alone=shadow_alone),
+        guardrails=_guardrails(rails, population_weights(section), shadow_alone=shadow_alone),
         metric=metric,
-        plan=None if metric is None else _plan(section.plan, metric, sd),
+        plan=None if metric is None else _plan(section.plan, metric, sd, key),
         look_s=section.look_s,
         lease_s=section.lease_s,
-        max_duration_s=_max_duration_s(section, steps),
+        max_duration_s=max_duration_s,
         patience=section.guardrails.patience,
         floor=section.bandit.floor,
         discount=section.bandit.discount,
+        stability=stability_of(section, steps, metric, max_duration_s) if steps else None,
+        truth=truth,
     )
 
 
@@ -127,26 +168,26 @@ def rate_sd(past: float, margin: float) -> float:
     return math.sqrt(rate * (1.0 - rate))
 
 
-def _metric(section: RolloutSection, steps: Sequence[Step], *, shadow_alone: bool) -> Metric:
+def _metric(section: RolloutSection, steps: Sequence[Step], key: str, *, shadow_alone: bool) -> Metric:
     asked = section.plan.metric
     if asked is None:
         return Metric.DISAGREEMENT if shadow_alone else Metric.ERRORS
     shadowed = any(step.kind is StepKind.SHADOW for step in steps)
     if asked is Metric.DISAGREEMENT and not shadowed:
-        raise refusal("rollout.plan.metric", "is disagreement, which shadow steps alone measure; use errors")
+        raise refusal(f"{key}.metric", "is disagreement, which shadow steps alone measure; use errors")
     if asked in (Metric.ERRORS, Metric.KPI) and shadow_alone:
         told = f"is {asked.value}, and no step shows users an answer of the challenger; use disagreement or loss"
-        raise refusal("rollout.plan.metric", told)
+        raise refusal(f"{key}.metric", told)
     if asked is Metric.KPI and not section.guardrails.kpi:
-        raise refusal("rollout.plan.metric", "is kpi, and rollout.guardrails.kpi is empty; declare it there")
+        raise refusal(f"{key}.metric", "is kpi, and rollout.guardrails.kpi is empty; declare it there")
     return asked
 
 
-def _plan(section: PlanSection, metric: Metric, sd: float | None) -> Plan:
-    key, is_rate = "rollout.plan", metric in (Metric.ERRORS, Metric.DISAGREEMENT)
+def _plan(section: PlanSection, metric: Metric, sd: float | None, key: str) -> Plan:
+    is_rate = metric in (Metric.ERRORS, Metric.DISAGREEMENT)
     looks = (0.0, *section.looks)
     if looks[-1] != 1.0 or any(after <= before for before, after in pairwise(looks)):
-        raise refusal(f"{key}.looks", f"is {list(section.looks)}; looks increase from above 0 to 1")
+        raise refusal("rollout.plan.looks", f"is {list(section.looks)}; looks increase from above 0 to 1")
     if is_rate and section.margin >= 1:
         raise refusal(f"{key}.margin", f"is {section.margin:g}, and {metric.value} is a share; it must be below 1")
     spread = section.sd if section.sd is not None else sd
@@ -167,7 +208,9 @@ def _plan(section: PlanSection, metric: Metric, sd: float | None) -> Plan:
     )
 
 
-def _guardrails(section: GuardrailsSection, *, shadow_alone: bool) -> Mapping[str, float]:
+def _guardrails(
+    section: GuardrailsSection, populations: Mapping[str, float], *, shadow_alone: bool
+) -> Mapping[str, float]:
     weights = {"errors": section.errors.weight}
     for name, one in (
         ("latency", section.latency),
@@ -184,7 +227,7 @@ def _guardrails(section: GuardrailsSection, *, shadow_alone: bool) -> Mapping[st
         if shadow_alone:
             raise refusal(key, f"({kpi.name}) cannot follow from answers that nobody sees; leave it out")
         weights[f"kpi:{kpi.name}"] = kpi.weight
-    return in_order(allocate(section.alpha, {**weights, "arrivals": ARRIVALS_WEIGHT}).shares)
+    return in_order(allocate(section.alpha, {**weights, **populations, "arrivals": ARRIVALS_WEIGHT}).shares)
 
 
 def _max_duration_s(section: RolloutSection, steps: Sequence[Step]) -> float:

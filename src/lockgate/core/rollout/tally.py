@@ -28,10 +28,12 @@ from lockgate.core.rollout.observations import Observation, Seen
 from lockgate.core.rollout.routing import CHALLENGER, CHAMPION
 from lockgate.core.rollout.steps import Course, StepKind
 from lockgate.core.rollout.tally_counted import Counted, Measured, evidence_names
+from lockgate.core.rollout.tally_days import day_ends, day_of, days_counted
 from lockgate.core.rollout.tally_entities import MAX_ENTITIES
 from lockgate.core.rollout.tally_intake import Intake
 from lockgate.core.rollout.tally_paired import take_pair
 from lockgate.core.rollout.tally_pairs import Costs, Window
+from lockgate.core.rollout.tally_populations import ColumnTally
 from lockgate.core.rollout.tally_shown import shown
 from lockgate.core.spec_sections.rollout import RolloutSection
 
@@ -73,6 +75,8 @@ class Tally:
             course, section.guardrails, task, classes, costs=costs, due_s=due_s, max_entities=max_entities
         )
         self._window = Window()
+        self._columns = tuple(ColumnTally(each, task, classes, due_s) for each in section.subpopulations)
+        self._day_ends = math.inf if course.stability is None else -math.inf
         self._shadows = any(step.kind is StepKind.SHADOW for step in course.steps)
         self._outside = self._lost = 0
         self._counted = [0, 0]  # requests at the counting before, champion's and challenger's
@@ -85,6 +89,8 @@ class Tally:
             self._observe(observation)
         for label in seen.labels:
             self._intake.label(label)
+            for column in self._columns:
+                column.label(label)
         for kpi in seen.kpis:
             self._intake.kpi(kpi)
         self._lost += seen.lost
@@ -97,13 +103,17 @@ class Tally:
         intake = self._intake
         for due in intake.losses.due(now):
             intake.due(due)
+        for column in self._columns:
+            column.pass_time(now)
         measured = Measured(
             course=self._course,
             guardrails=self._section.guardrails,
-            strata=intake.strata,
+            strata=intake.strata.whole(),
             blocks=None if intake.blocks is None else intake.blocks.counted,
             coverage=intake.losses.coverage(),
             p_before=self._p_before,
+            populations=tuple(each.populations() for each in self._columns),
+            days=days_counted(self._course, self._section.guardrails, intake.strata),
         )
         champion, challenger = (now - then for now, then in zip(intake.requests, self._counted, strict=True))
         found = Counted(
@@ -117,6 +127,9 @@ class Tally:
             champion_entities=measured.entities(0),
             coverage=measured.coverage,
             shown=shown(intake, self._window, outside=self._outside, lost=self._lost),
+            lost_requests=self._lost,
+            read_requests=sum(intake.requests),
+            labels=None if self._course.truth is None else intake.losses.so_far(),
         )
         p_now = p_value(measured.arrivals(), self._p_before)
         self._p_before = self._p_before if math.isnan(p_now) else p_now
@@ -131,6 +144,7 @@ class Tally:
             "not_observed": self._intake.entities.not_observed,
             "intake": self._intake.state(),
             "window": self._window.state(),
+            "columns": [each.state() for each in self._columns],
         }
         return tally_bytes.packed(state, self._intake.entities.to_bytes())
 
@@ -160,24 +174,42 @@ class Tally:
         made._intake.entities.not_observed = state["not_observed"]
         made._intake.load(state["intake"])
         made._window.load(state["window"])
+        if course.stability is not None and made._intake.strata.day is not None:
+            made._day_ends = day_ends(made._intake.strata.day, course.stability)
+        for column, kept in zip(made._columns, state["columns"], strict=True):
+            column.load(kept)
         return made
 
     def _observe(self, seen: Observation) -> None:
         intake = self._intake
         if seen.time > intake.clock:
+            if seen.time >= self._day_ends:
+                self._begin_day(seen.time)
             intake.pass_time(seen.time)
         arm = _ARMS.get(seen.arm)
         stratum = -1 if arm is None or seen.shadow else intake.strata.of(arm, seen.propensity)
         if arm is not None and stratum >= 0:
             intake.live(seen, arm, stratum)
+            for column in self._columns:
+                place = stratum, intake.strata.all[stratum].share
+                column.live(seen, arm, place, None if seen.failed else intake.score(seen))
             return
         if not seen.shadow:
             self._outside += 1
         if self._shadows and arm == int(seen.shadow):  # a copy is the challenger's, its live answer the champion's
             self._half(seen)
 
+    def _begin_day(self, time: float) -> None:
+        if self._course.stability is not None:
+            day = day_of(time, self._course.stability)
+            self._intake.strata.begin_day(day)
+            self._day_ends = day_ends(day, self._course.stability)
+
     def _half(self, seen: Observation) -> None:
         other = self._window.join(seen)
         if other is not None:
             live, copy = (other, seen) if seen.shadow else (seen, other)
             take_pair(self._intake, live, copy)
+            for column in self._columns:
+                answered = not live.failed and not copy.failed
+                column.pair(live, copy, (self._intake.score(live), self._intake.score(copy)) if answered else None)

@@ -15,11 +15,15 @@ from typing import Final
 
 from lockgate.core.ids import Json
 from lockgate.core.online.bandit import Posterior
+from lockgate.core.online.day_effects import Days
 from lockgate.core.online.failures import FailureCounts, StepFailures
 from lockgate.core.online.findings import Evidence
 from lockgate.core.online.latency_blocks import Blocks
 from lockgate.core.online.means import Contrast, StepSums, Sums
+from lockgate.core.online.populations import Populations
 from lockgate.core.online.ratio_mismatch import Arrivals, StepArrivals
+from lockgate.core.rollout.conditions import POPULATION, STABILITY, population_name
+from lockgate.core.rollout.proxy import LabelCount
 from lockgate.core.rollout.steps import Course
 from lockgate.core.rollout.tally_kpis import value_name
 from lockgate.core.rollout.tally_strata import PAIRS, Moments, Strata, Stratum
@@ -49,6 +53,10 @@ class Counted:
         champion_entities: Likewise.
         coverage: The share of due entities whose loss counts, the lower of both arms; None where none is due.
         shown: For pages only.
+        behind: Whether there was more in the log, or may have been, than was read.
+        lost_requests: Since the beginning: known to have been logged, and not to be read any more.
+        read_requests: Since the beginning: those of both arms that were read.
+        labels: How many have come, where the plan tests a proxy for what they tell; None where it does not.
     """
 
     evidence: tuple[Evidence, ...]
@@ -61,11 +69,16 @@ class Counted:
     champion_entities: int
     coverage: float | None
     shown: Mapping[str, Json]
+    behind: bool = False
+    lost_requests: int = 0
+    read_requests: int = 0
+    labels: LabelCount | None = None
 
 
 def evidence_names(course: Course) -> tuple[str, ...]:
     """Return the names of the evidence that a look of a course holds: its guardrails, the score as two."""
-    return tuple(side for name in course.guardrails for side in (SCORE_SIDES if name == SCORE else (name,)))
+    found = [side for name in course.guardrails for side in (SCORE_SIDES if name == SCORE else (name,))]
+    return (*found, STABILITY) if course.stability is not None else tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,8 @@ class Measured:
         blocks: Latency; None where it is not watched.
         coverage: Of labels.
         p_before: Of arrivals, at the counting before.
+        populations: Of each declared column.
+        days: The plan's metric by day; None where days are not told apart.
     """
 
     course: Course
@@ -87,6 +102,8 @@ class Measured:
     blocks: Blocks | None
     coverage: float | None
     p_before: float
+    populations: tuple[Populations, ...] = ()
+    days: Days | None = None
 
     def entities(self, arm: int) -> int:
         """Return how many entities an arm has met; 1 is the challenger."""
@@ -94,7 +111,10 @@ class Measured:
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Return one piece a name of `evidence_names`."""
-        return tuple(each for name, alpha in self.course.guardrails.items() for each in self._of(name, alpha))
+        found = [each for name, alpha in self.course.guardrails.items() for each in self._of(name, alpha)]
+        if self.course.stability is not None:
+            found.append(self._piece(STABILITY, self.course.stability.worst_alpha, days=self.days))
+        return tuple(found)
 
     def arrivals(self) -> Arrivals:
         """Return new entities by split; a pair has both arms, so it cannot be unevenly split."""
@@ -109,15 +129,11 @@ class Measured:
 
     def contrast(self) -> Contrast | None:
         """Return the plan's metric by step, of entities that met one arm or the other."""
-        live, metric = self.strata.live(), self.course.metric
-        if metric is Metric.ERRORS:
-            return _contrast(each.first_answers() for each in live)
-        if metric is Metric.LOSS and not self.course.is_shadow_alone:
-            return _contrast(each.contrast(LOSS) for each in live)
-        if metric is Metric.KPI:
-            first = self.guardrails.kpi[0]
-            return _contrast(each.contrast(value_name(first.name), _sign(first)) for each in live)
-        return None
+        metric = self.course.metric
+        paired = metric is Metric.DISAGREEMENT or (metric is Metric.LOSS and self.course.is_shadow_alone)
+        if metric is None or paired:
+            return None
+        return Contrast(steps=tuple(metric_steps(metric, self.guardrails, self.strata.live())))
 
     def paired(self) -> Sums | None:
         """Return the plan's metric on the same requests."""
@@ -142,6 +158,9 @@ class Measured:
             yield self._piece(name, alpha, failures=_failures(self.strata.all, flags=True))
         elif name == "errors":
             yield self._piece(name, alpha, failures=_failures(self.strata.all, flags=False))
+        elif name.startswith(POPULATION):
+            told = next((each for each in self.populations if population_name(each.column) == name), None)
+            yield self._piece(name, alpha, populations=told)
         else:
             kpi = next((each for each in self.guardrails.kpi if value_name(each.name) == name), None)
             if kpi is None:
@@ -171,6 +190,8 @@ class Measured:
         contrast: Contrast | None = None,
         paired: Sums | None = None,
         arrivals: Arrivals | None = None,
+        populations: Populations | None = None,
+        days: Days | None = None,
         p_before: float = 1.0,
         tolerated: float = 0.0,
     ) -> Evidence:
@@ -184,6 +205,8 @@ class Measured:
             contrast=contrast,
             paired=paired,
             arrivals=arrivals,
+            populations=populations,
+            days=days,
             p_before=p_before,
             tolerated=tolerated,
             tuned_for=TUNED_FOR,
@@ -199,6 +222,19 @@ def _failures(strata: Sequence[Stratum], *, flags: bool) -> FailureCounts:
             if champion or challenger
         )
     )
+
+
+def metric_steps(metric: Metric, guardrails: GuardrailsSection, strata: Sequence[Stratum]) -> Iterator[StepSums]:
+    """Yield a metric of the plan by step, of entities that met one arm or the other; steps without any are left out."""
+    for each in strata:
+        if metric is Metric.ERRORS:
+            step = each.first_answers()
+        elif metric is Metric.KPI:
+            step = each.contrast(value_name(guardrails.kpi[0].name), _sign(guardrails.kpi[0]))
+        else:
+            step = each.contrast(LOSS)
+        if step.challenger.n or step.champion.n:
+            yield step
 
 
 def _contrast(steps: Iterator[StepSums] | Sequence[StepSums]) -> Contrast:

@@ -48,6 +48,7 @@ class Intake:
         failed: Those that it had no answer to.
         clock: The latest time of the log.
         origin: What the seconds of entities' states count from; NaN before the first entity.
+        times_copies: See `Course.times_copies`.
     """
 
     def __init__(  # noqa: PLR0913 - what was declared
@@ -70,7 +71,9 @@ class Intake:
         self.histograms = (Histogram(), Histogram())
         self.requests, self.failed = [0, 0], [0, 0]
         self.clock, self.origin = -math.inf, math.nan
-        self.labels_wanted = "quality" in course.guardrails or course.metric is Metric.LOSS
+        self.times_copies = course.times_copies
+        late = course.truth is not None
+        self.labels_wanted = late or "quality" in course.guardrails or course.metric is Metric.LOSS
         self._width = len(classes) if task is TaskKind.MULTICLASS else 1
 
     def pass_time(self, time: float) -> None:

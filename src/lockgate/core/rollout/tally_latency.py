@@ -3,12 +3,14 @@
 A block closes when the log's own time passes its end by `SLACK_S`; what comes later is counted as late, nowhere else.
 Then the champion's order statistic at `latency_blocks.line_rank`, times the tolerated ratio and at least the tolerated
 milliseconds more, is the line. A failed request has no latency here: how long it took to fail is no answer's. A copy
-counts beside the live answer to the same request, in the block in which the later of both came.
+has one where `Course.times_copies` says so, in the block in which the later of it and its live answer came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from lockgate.core.ids import Json
@@ -103,20 +105,18 @@ class Histogram:
         low = length * _STEPS + (latency_us >> (length - 4) & 7) if length > 3 else 3 * _STEPS + max(latency_us, 0)
         self.bins[low if low < _BINS else _BINS - 1] += 1
 
-    def quantile_ms(self, quantile: float) -> float | None:
-        """Return a quantile in milliseconds, the middle of its bin; None without latencies.
+    def quantiles_ms(self, quantiles: Iterable[float]) -> list[float | None]:
+        """Return quantiles in milliseconds, each the middle of its bin; None without latencies.
 
         >>> some = Histogram()
         >>> for latency_us in (1000, 1000, 1000, 9000): some.add(latency_us)
-        >>> some.quantile_ms(0.5), some.quantile_ms(0.99)  # bins 960..1024 and 8192..9216
-        (0.992, 8.704)
+        >>> some.quantiles_ms((0.5, 0.99))  # bins 960..1024 and 8192..9216
+        [0.992, 8.704]
         """
-        whole, passed = sum(self.bins), 0
-        if not whole:
-            return None
-        index = -1
-        while passed < max(quantile * whole, 1):
-            index += 1
-            passed += self.bins[index]
-        length, step = divmod(index, _STEPS)
-        return (2.0 ** (length - 4) * (_STEPS + step + 0.5) if length > 3 else float(step)) / 1000.0
+        passed = list(accumulate(self.bins))
+        return [_at_ms(passed, quantile) if passed[-1] else None for quantile in quantiles]
+
+
+def _at_ms(passed: Sequence[int], quantile: float) -> float:
+    length, step = divmod(bisect_left(passed, max(quantile * passed[-1], 1)), _STEPS)
+    return (2.0 ** (length - 4) * (_STEPS + step + 0.5) if length > 3 else float(step)) / 1000.0

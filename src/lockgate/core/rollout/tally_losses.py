@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Json
 from lockgate.core.rollout.observations import LabelSeen
+from lockgate.core.rollout.proxy import LabelCount
 
 MAX_PENDING: Final = 200_000
 """Answers that wait for a label, the newest; ours: 55 minutes at 60 a second, about 80 MB."""
@@ -175,6 +176,22 @@ class Losses:
         """Return the share of due entities whose loss counts, the lower of both arms; None where none is due."""
         told = [counted / answered for counted, answered in zip(self.counted, self.answered, strict=True) if answered]
         return min(1.0, *told) if told else None
+
+    def so_far(self) -> LabelCount:
+        """Return how many labels have come, whether they are due or not."""
+        answered, labelled = list(self.answered), list(self.counted)
+        for _, *both in self._bins:
+            answered = [n + more for n, more in zip(answered, both, strict=True)]
+        for each in self._coming:
+            both = [each.champion is not None, each.challenger is not None]
+            labelled = [n + more for n, more in zip(labelled, both, strict=True)]
+        return LabelCount(
+            champion_answered=answered[0],
+            challenger_answered=answered[1],
+            champion_labelled=labelled[0],
+            challenger_labelled=labelled[1],
+            due_s=self._due_s,
+        )
 
     def state(self) -> dict[str, Json]:
         """Return it as JSON."""

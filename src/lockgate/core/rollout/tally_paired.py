@@ -24,10 +24,10 @@ def take_pair(intake: Intake, live: Observation, copy: Observation) -> None:
     cost = flip_cost(live, copy, intake.costs) if both else None
     if both:
         intake.agreement.add(live, (intake.score(live), intake.score(copy)), cost)
-        intake.request(live, 0, time)
-        intake.request(copy, 1, time)
-    else:  # and no latency: what one arm did not answer would make the other look slow, or fast
-        for arm, half in enumerate((live, copy)):
+    for arm, half in enumerate((live, copy)):
+        if both and intake.times_copies:
+            intake.request(half, arm, time)
+        else:  # what one arm did not answer would make the other look slow, or fast; and see `Course.times_copies`
             intake.requests[arm] += 1
             intake.failed[arm] += half.failed
     key = None if live.entity is None else key_of(live.entity)

@@ -10,7 +10,7 @@ from lockgate.core.rollout.tally_counted import SCORE
 from lockgate.core.rollout.tally_intake import Intake
 from lockgate.core.rollout.tally_pairs import Window
 
-_QUANTILES: Final = (0.5, 0.95, 0.99)
+_QUANTILES: Final = {"0.5": 0.5, "0.95": 0.95, "0.99": 0.99}
 _STRATA_SHOWN: Final = 50
 
 
@@ -28,7 +28,7 @@ def shown(intake: Intake, window: Window, *, outside: int, lost: int) -> dict[st
         CHALLENGER: _arm(intake, 1),
         "by_share": [
             {"share": each.share, CHAMPION: each.entities[0], CHALLENGER: each.entities[1]}
-            for each in intake.strata.live()[-_STRATA_SHOWN:]
+            for each in intake.strata.whole().live()[-_STRATA_SHOWN:]
         ],
         "pairs": {**intake.agreement.shown(), "copies_without_live_answer": window.unpaired},
         "labels": {
@@ -62,5 +62,5 @@ def _arm(intake: Intake, arm: int) -> dict[str, Json]:
         "entities_failed": sum(each.failures[arm] for each in intake.strata.all),
         "entities_flagged": sum(each.flags[arm] for each in intake.strata.all),
         "mean_score": sum(each.total for each in scores) / n if n else None,
-        "latency_ms": {f"{quantile:g}": intake.histograms[arm].quantile_ms(quantile) for quantile in _QUANTILES},
+        "latency_ms": dict(zip(_QUANTILES, intake.histograms[arm].quantiles_ms(_QUANTILES.values()), strict=True)),
     }

@@ -7,7 +7,8 @@ could have met the challenger. Stratum 0 holds pairs: requests that both answere
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -62,6 +63,7 @@ class Stratum:
         failures: Entities whose first failure happened here.
         flags: Entities whose first flag did.
         values: Sums of one value an entity, by what they are of: score, loss, kpi:NAME.
+        day: Which day, where days are told apart.
     """
 
     share: float
@@ -70,6 +72,7 @@ class Stratum:
     failures: list[int] = field(default_factory=lambda: [0, 0])
     flags: list[int] = field(default_factory=lambda: [0, 0])
     values: dict[str, tuple[Moments, Moments]] = field(default_factory=dict)
+    day: int = 0
 
     def add(self, name: str, arm: int, value: float) -> None:
         """Take up an entity's value; arm 1 is the challenger."""
@@ -91,11 +94,16 @@ class Stratum:
         )
         return StepSums(challenger=ours, champion=theirs)
 
+    def counts(self) -> tuple[list[int], ...]:
+        """Return what is counted, to be added to."""
+        return self.entities, self.unanswered, self.failures, self.flags
+
     def state(self) -> dict[str, Json]:
         """Return it as JSON."""
         return {
             "share": self.share,
-            "counts": [self.entities, self.unanswered, self.failures, self.flags],
+            "day": self.day,
+            "counts": list(self.counts()),
             "values": {name: [each.state() for each in both] for name, both in self.values.items()},
         }
 
@@ -107,12 +115,14 @@ class Strata:
         all: Stratum 0 is that of pairs.
         paired: Sums of the challenger's less the champion's value on one request, by what they are of.
         refused: Requests of a share too many.
+        day: The day that is under way; None where days are not told apart.
     """
 
     def __init__(self) -> None:
         self.all = [Stratum(EVEN)]
         self.paired: dict[str, Moments] = {}
         self.refused = 0
+        self.day: int | None = None
         self._known: tuple[dict[float, int], dict[float, int]] = ({}, {})
 
     def of(self, arm: int, propensity: float) -> int:
@@ -124,6 +134,19 @@ class Strata:
         """
         found = self._known[arm].get(propensity)
         return self._look_up(arm, propensity) if found is None else found
+
+    def begin_day(self, day: int) -> None:
+        """Let what is first seen from here on be of strata of its own."""
+        self.day = day
+        self._known = ({}, {})
+
+    def whole(self) -> Strata:
+        """Return them with the days of one share added up."""
+        if self.day is None:
+            return self
+        found = Strata()
+        found.all, found.paired, found.refused = [self.all[PAIRS], *merged(self.live())], self.paired, self.refused
+        return found
 
     def add_pair(self, name: str, challenger: float, champion: float) -> None:
         """Take up both values of one request."""
@@ -139,13 +162,14 @@ class Strata:
         share = propensity if arm else 1.0 - propensity
         if not TOLERANCE < share <= 1.0 + TOLERANCE:  # NaN is outside too
             return OUTSIDE
-        gaps = [abs(stratum.share - share) for stratum in self.all[1:]]
+        today = self.day or 0
+        gaps = [abs(each.share - share) if each.day == today else math.inf for each in self.live()]
         index = 1 + gaps.index(min(gaps)) if gaps and min(gaps) <= TOLERANCE else len(self.all)
         if index == len(self.all):
             if index > MAX_STRATA:
                 self.refused += 1
                 return OUTSIDE
-            self.all.append(Stratum(min(round(share, 9), 1.0)))
+            self.all.append(Stratum(min(round(share, 9), 1.0), day=today))
         if len(self._known[arm]) < _REMEMBERED:
             self._known[arm][propensity] = index
         return index
@@ -156,22 +180,44 @@ class Strata:
             "all": [each.state() for each in self.all],
             "paired": {name: each.state() for name, each in self.paired.items()},
             "refused": self.refused,
+            "day": self.day,
             "known": [[[propensity, index] for propensity, index in known.items()] for known in self._known],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
-        self.all = [_stratum(each) for each in state["all"]]
+        self.all = [stratum_from(each) for each in state["all"]]
         self.paired = {name: Moments(*each) for name, each in state["paired"].items()}
-        self.refused = state["refused"]
+        self.refused, self.day = state["refused"], state["day"]
         self._known = (dict(state["known"][0]), dict(state["known"][1]))
 
 
-def _stratum(state: Mapping[str, Any]) -> Stratum:
+def merged(strata: Iterable[Stratum]) -> list[Stratum]:
+    """Return strata with those of one share added up, in the order in which the shares were met.
+
+    >>> some = [Stratum(0.2, entities=[8, 2]), Stratum(0.5, entities=[1, 1]), Stratum(0.2, entities=[4, 1])]
+    >>> [(each.share, each.entities) for each in merged(some)]
+    [(0.2, [12, 3]), (0.5, [1, 1])]
+    """
+    found: dict[float, Stratum] = {}
+    for each in strata:
+        one = found.setdefault(each.share, Stratum(each.share))
+        for mine, other in zip(one.counts(), each.counts(), strict=True):
+            mine[0] += other[0]
+            mine[1] += other[1]
+        for name, both in each.values.items():
+            for own, more in zip(one.values.setdefault(name, _two()), both, strict=True):
+                own.n, own.total, own.squares = own.n + more.n, own.total + more.total, own.squares + more.squares
+    return list(found.values())
+
+
+def stratum_from(state: Mapping[str, Any]) -> Stratum:
+    """Return the stratum whose `state` this is."""
     values: Mapping[str, Sequence[Sequence[Any]]] = state["values"]
     entities, unanswered, failures, flags = (list(each) for each in state["counts"])
     return Stratum(
         share=state["share"],
+        day=state["day"],
         entities=entities,
         unanswered=unanswered,
         failures=failures,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from lockgate.core.spec_sections.rollout_conditions import ProxySection, StabilitySection, SubpopulationSection
 from lockgate.core.spec_sections.units import Fraction, Positive, Seconds
 
 Share = Annotated[float, Gt(0), Le(1)]
@@ -183,6 +184,7 @@ class PlanSection:
     Attributes:
         metric: What is compared: errors, disagreement, loss or kpi. null: errors; for a rollout of shadow steps alone,
             disagreement.
+        proxy: What is tested instead, where metric is loss and labels come too late for it; null: the metric itself.
         margin: How much worse is still acceptable, in the metric's unit.
         sd: Standard deviation of the metric between entities; null: from recent traffic, for a rate at the margin.
         looks: Information at each look over all of it, increasing to 1.
@@ -196,6 +198,7 @@ class PlanSection:
     """
 
     metric: Metric | None = None
+    proxy: ProxySection | None = None
     margin: Annotated[float, Gt(0)] = 0.02
     sd: Annotated[float, Gt(0)] | None = None
     looks: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -254,8 +257,12 @@ class RolloutSection:
             blue_green.
         guardrails: What is watched all the way.
         plan: What promotes.
+        subpopulations: Requests that must not be harmed on their own, by column.
+        stability: How alike its days must be; null: days are not told apart.
         bandit: For strategy bandit.
         drill: The rehearsal of its rollback.
+        challengers: How many are beside the champion at once, 1 to 7. Where it is more than one, an approved
+            release does not roll out by itself: `lockgate rollout start RELEASE --beside RELEASE` starts them together.
         look_s: Seconds from one look to the next.
         max_duration_s: A rollout that has not decided by then is inconclusive and the champion stays, in seconds; null:
             twice the bakes of all steps and a day for each pause, at least 60.
@@ -268,8 +275,11 @@ class RolloutSection:
     steps: tuple[StepSection, ...] = ()
     guardrails: GuardrailsSection = field(default_factory=GuardrailsSection)
     plan: PlanSection = field(default_factory=PlanSection)
+    subpopulations: tuple[SubpopulationSection, ...] = ()
+    stability: StabilitySection | None = None
     bandit: BanditSection = field(default_factory=BanditSection)
     drill: DrillSection = field(default_factory=DrillSection)
+    challengers: Annotated[int, Ge(1), Le(7)] = 1
     look_s: Annotated[float, Ge(0.2), Le(3600)] = 10.0
     max_duration_s: Seconds | None = None
     lease_s: Annotated[float, Ge(2), Le(3600)] = 10.0

@@ -32,6 +32,17 @@ logger = logging.getLogger(__name__)
 
 PREPARE_S: Final = LOAD_TIMEOUT_S + 10.0  # a worker refuses a bundle that takes longer; one that says nothing hangs
 ANSWER_S: Final = 5.0  # anything that loads nothing
+_OWN: Final[tuple[str, ...]] = (
+    "sequence",
+    "champion",
+    "loaded",
+    "refused",
+    "lease_left_s",
+    "since",
+    "weights",
+    "shares",
+)
+"""Of a worker's account: what it really does; the rest is what all were asked for."""
 
 Account: TypeAlias = dict[str, Json]
 
@@ -249,10 +260,7 @@ def _one_account(model: str, answers: Mapping[Asked, Any]) -> Account:
 def _merged(accounts: Mapping[int, Account]) -> Account:
     """Return one account for all workers, with what each of them really serves."""
     first = next(iter(accounts.values()))
-    served = {
-        str(number): {field: each[field] for field in ("sequence", "champion", "loaded", "lease_left_s")}
-        for number, each in accounts.items()
-    }
+    served = {str(number): {field: each[field] for field in _OWN if field in each} for number, each in accounts.items()}
     return {**first, "workers": served}
 
 
