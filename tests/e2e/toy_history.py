@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -25,22 +26,10 @@ BATCHES = {BATCHES!r}
 PER_DAY = {toy_project.PER_DAY}
 
 
+{inspect.getsource(toy_project.rows)}
+
 def write_batch(batch, path):
-    first_day, days = BATCHES[batch]
-    draw = np.random.default_rng(first_day)
-    n = days * PER_DAY
-    a, b = draw.normal(size=n), draw.normal(size=n)
-    start = pd.Timestamp("2024-01-01", tz="UTC") + pd.Timedelta(days=first_day)
-    pd.DataFrame(
-        {{
-            "id": [f"{{first_day}}-{{number}}" for number in range(n)],
-            "t": start + pd.to_timedelta(np.arange(n) * (86_400 // PER_DAY), unit="s"),
-            "a": a,
-            "b": np.where(draw.random(n) < 0.1, np.nan, b),
-            "c": draw.choice(["x", "y", "z"], size=n),
-            "y": np.where(a + b + 1.5 * draw.normal(size=n) > 0, "yes", "no"),
-        }}
-    ).to_parquet(path, index=False)
+    rows(*BATCHES[batch]).to_parquet(path, index=False)
 '''
 
 

@@ -114,12 +114,14 @@ def _quality(name: str, policy: Policy, measure: str) -> str:
         _band(axes, months, measure)
         for curves, values in _lines(months, measure):
             axes.plot(range(len(values)), values, label=" = ".join(curves), **_LOOKS[curves[0]])  # type: ignore[arg-type]  # of a look
-        axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 6 else 0)
+        _name_months(axes, range(len(labels)), labels)
         axes.set_ylabel(NAMES[measure])
         axes.legend(loc="best", ncols=2)
 
     title = f"{NAMES[measure]} by month"
-    return svg(name, draw, (_WIDTH_IN, 3.0), title, f"{title}: what served, and three others, on the same rows.")
+    return svg(
+        name, draw, (_WIDTH_IN, 3.0), title, f"{title}: what served, and {len(CURVES) - 1} others, on the same rows."
+    )
 
 
 def _lines(months: Sequence[Json], measure: str) -> list[tuple[list[str], list[float]]]:
@@ -151,7 +153,7 @@ def _timeline(name: str, policy: Policy) -> str:
             mark, color = {"promoted": ("^", OURS), "": ("_", MUTED)}.get(str(outcome), ("x", BAD))
             axes.plot(place + 1.0, -0.75, mark, color=color, markersize=7, clip_on=False)
         axes.set_yticks(range(len(champions)), champions)
-        axes.set_xticks([place + 0.5 for place in range(len(months))], [str(each["month"]) for each in months])
+        _name_months(axes, [place + 0.5 for place in range(len(months))], [str(each["month"]) for each in months])
         axes.set(xlim=(0, len(months) + 0.1), ylim=(-1.0, len(champions) - 0.4))
         axes.grid(visible=False, axis="y")
 
@@ -177,13 +179,18 @@ def _side_by_side(policies: Sequence[Policy]) -> dict[str, object]:
             drawn = [float("nan") if each is None else each for each in values]
             name = str(policy["policy"])
             axes.plot(range(len(months)), drawn, marker="o", color=color, linestyle=style, linewidth=wide, label=name)
-        axes.set_xticks(range(len(months)), [str(at(each, "month")) for each in months])
+        _name_months(axes, range(len(months)), [str(at(each, "month")) for each in months])
         axes.set_ylabel(NAMES[measures[0]])
         axes.legend(loc="best")
 
     title = f"{NAMES[measures[0]]} of what served, by policy"
     drawn = svg("both", draw, (_WIDTH_IN, 3.0), title, "The same months under each policy.")
     return {"tables": tables, "plot": drawn}
+
+
+def _name_months(axes: Axes, at_places: Sequence[float], names: Sequence[str]) -> None:
+    """Name the months below; many of them aslant, so that they do not run together."""
+    axes.set_xticks(at_places, names, rotation=45 if len(names) > 6 else 0)
 
 
 def _named(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

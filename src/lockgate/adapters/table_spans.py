@@ -36,12 +36,12 @@ def landed_between(path: Path, after: int | None, until: int | None, columns: Se
     missing = [name for name in columns if name not in there]
     if missing:
         raise BadInput(f"the table has no column {missing[0]!r}; it has {', '.join(sorted(there - {BATCH}))}")
-    with answering(path):
-        rows = table.to_pyarrow_table(columns=[*dict.fromkeys(columns), BATCH])
-    wanted = pc.greater(rows[BATCH], first)
+    wanted = pc.field(BATCH) > first
     if last is not None:
-        wanted = pc.and_(wanted, pc.less_equal(rows[BATCH], last))
-    frame: pd.DataFrame = rows.filter(wanted).drop_columns([BATCH]).to_pandas()
+        wanted &= pc.field(BATCH) <= last
+    with answering(path):
+        rows = table.to_pyarrow_dataset().to_table(columns=[*dict.fromkeys(columns)], filter=wanted)
+    frame: pd.DataFrame = rows.to_pandas()
     return frame
 
 

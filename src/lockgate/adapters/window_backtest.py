@@ -13,6 +13,8 @@ import fcntl
 import io
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
@@ -23,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # no stubs published
+from pyarrow.dataset import Dataset  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.adapters import snapshots
-from lockgate.adapters.delta_append import BATCH, open_table
+from lockgate.adapters.delta_append import BATCH, answering, open_table
 from lockgate.adapters.durable_files import room_for, written_aside
 from lockgate.adapters.native_scorer import NativeScorer
 from lockgate.adapters.trainer import IsolatedTrainer
@@ -33,8 +36,9 @@ from lockgate.config import Settings
 from lockgate.core.ids import Digest, digest_of
 from lockgate.core.learning.backtest import Candidate, with_window
 from lockgate.core.spec import ReleaseSpec, SplitMethod
-from lockgate.errors import BadInput, TransientError
+from lockgate.errors import BadInput, MeasurementError, TransientError
 from lockgate.ports import Fit, Snapshot
+from lockgate.stages.sampling import is_valid
 from lockgate.stages.train import Trainer
 from lockgate.stages.window_choice import Answered
 
@@ -66,14 +70,18 @@ class WindowBacktest:
         if table is None:
             raise BadInput(f"nothing was ingested for {spec.name} yet; land a file: lockgate land FILE -m {spec.name}")
         self._settings, self._spec, self._code = settings, spec, code
-        self._rows: pa.Table = table.to_pyarrow_table()
+        with answering(settings.table(spec.name)):
+            self._rows: Dataset = table.to_pyarrow_dataset()
         self.table_version = table.version()
+        self._table_id = str(table.metadata().id)
         self._folder = settings.home / "windows" / spec.name
         self._trainer: Trainer = trainer or IsolatedTrainer(settings.project)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let one comparison of a model at a time work in its folder; the system frees the lock of one that died.
+
+        What one that died, or a fit that was refused, left of its rows is removed.
 
         Raises:
             TransientError: Another one is at it.
@@ -87,11 +95,20 @@ class WindowBacktest:
                     f"another comparison of windows of {self._spec.name} is under way; call it again when that has "
                     "ended: what it fits is kept"
                 ) from busy
-            yield
+            work = self._folder / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            try:
+                yield
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
 
     @cached_property
-    def _times(self) -> pa.ChunkedArray:
-        return self._rows[self._spec.data.time]
+    def _time(self) -> pc.Expression:
+        return pc.field(self._spec.data.time)
+
+    @cached_property
+    def _labelled(self) -> pc.Expression:
+        return pc.field(self._spec.data.label).is_valid()
 
     def days(self) -> tuple[date, date]:
         """Return the first and the last day that has a labelled row.
@@ -99,26 +116,33 @@ class WindowBacktest:
         Raises:
             BadInput: No row has a label.
         """
-        labelled = self._times.filter(pc.is_valid(self._rows[self._spec.data.label]))
+        name = self._spec.data.time
+        labelled = self._rows.to_table(columns=[name], filter=self._labelled)
         if not len(labelled):
             raise BadInput(f"no row of {self._spec.name} has a label; land labelled rows")
-        ends = pc.min_max(labelled).as_py()
+        ends = pc.min_max(labelled[name]).as_py()
         return ends["min"].date(), ends["max"].date()
 
     def frame(self, since: date, until: date) -> pd.DataFrame:
-        """Return the labelled rows of a period, every column, in the table's order."""
-        inside = pc.and_(pc.greater_equal(self._times, self._at(since)), pc.less(self._times, self._at(until)))
-        kept = pc.and_(inside, pc.is_valid(self._rows[self._spec.data.label]))
-        frame: pd.DataFrame = self._rows.filter(kept).drop_columns([BATCH]).to_pandas()
+        """Return the labelled rows of a period, every column, by time and key: kept answers are one a row of it."""
+        inside = (self._time >= self._at(since)) & (self._time < self._at(until)) & self._labelled
+        rows = self._rows.to_table(filter=inside)
+        order = [(name, "ascending") for name in (self._spec.data.time, *self._spec.data.key)]
+        frame: pd.DataFrame = rows.take(pc.sort_indices(rows, order)).drop_columns([BATCH]).to_pandas()
         return frame
 
     def kept(self, candidate: Candidate, since: date, until: date) -> Answered | None:
         """Return what was answered before; None where nothing was, or what is there cannot be read."""
         try:
-            with np.load(self._path(candidate, since, until), allow_pickle=False) as file:
-                facts: dict[str, Any] = json.loads(str(file["facts"]))
-                return Answered(answers=file["answers"], **facts)
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            with self._path(candidate, since, until).open("rb") as content:
+                with zipfile.ZipFile(content) as whole:
+                    if whole.testzip() is not None:
+                        return None
+                content.seek(0)
+                with np.load(content, allow_pickle=False) as file:
+                    facts: dict[str, Any] = json.loads(str(file["facts"]))
+                    return Answered(answers=file["answers"], **facts)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
     def answer(self, candidate: Candidate, since: date, until: date, same: dict[str, Answered]) -> Answered:
@@ -132,15 +156,14 @@ class WindowBacktest:
 
         Raises:
             BadInput: There is too little before the period for the split, or the rows or parameters are refused.
-            MeasurementError: The fit hit a limit, or its process died.
+            MeasurementError: The fit hit a limit, its process died, or it answered a row with no number.
         """
         before = self.kept(candidate, since, until)
         if before is None:
             spec = with_window(self._spec, candidate)
             scratch = self._folder / "work" / self._key(candidate, since, until)
-            snapshot = snapshots.freeze(
-                self._rows.filter(pc.less(self._times, self._at(since))), spec, scratch, BATCH, self.table_version
-            )
+            rows = self._rows.filter(self._time < self._at(since))
+            snapshot = snapshots.freeze(rows, spec, scratch, BATCH, self.table_version)
             fitted_on = _fitted_on(snapshot, spec)
             before = same.get(fitted_on) or self._fit(spec, snapshot, scratch, fitted_on, since, until)
             self._keep(before, self._path(candidate, since, until))
@@ -152,13 +175,15 @@ class WindowBacktest:
         self, spec: ReleaseSpec, snapshot: Snapshot, scratch: Path, fitted_on: str, since: date, until: date
     ) -> Answered:
         fit = self._trainer.fit(spec, snapshot, scratch / "fit")
-        answers = NativeScorer.load(fit.folder).score(self.frame(since, until))
+        answers = np.asarray(NativeScorer.load(fit.folder).score(self.frame(since, until)), dtype=np.float64)
+        unanswered = int((~is_valid(spec.task.kind, answers)).sum())
+        if unanswered:
+            raise MeasurementError(f"the fit answered {unanswered} of {len(answers)} rows with no number")
         rows, effective = _weighed(fit)
         seconds = float(str(fit.facts.get("seconds", 0.0)))
         return Answered(
-            answers=np.asarray(answers, dtype=np.float64), fitted_on=fitted_on, trained_on=rows,
-            effective_rows=effective, seconds=seconds,
-        )  # fmt: skip
+            answers=answers, fitted_on=fitted_on, trained_on=rows, effective_rows=effective, seconds=seconds
+        )
 
     def _keep(self, answered: Answered, path: Path) -> None:
         facts = {name: getattr(answered, name) for name in ("fitted_on", "trained_on", "effective_rows", "seconds")}
@@ -175,11 +200,11 @@ class WindowBacktest:
         spec = with_window(self._spec, candidate)
         depends = {"task": spec.task, "data": spec.data, "split": spec.split, "training": spec.training,
                    "costs": spec.costs, "window": candidate, "quarantine": spec.retraining.quarantine}  # fmt: skip
-        asked = [since.isoformat(), until.isoformat(), self.table_version, self._code]
+        asked = [since.isoformat(), until.isoformat(), self._table_id, self.table_version, self._code]
         return digest_of([depends, asked])
 
     def _at(self, day: date) -> pa.Scalar:
-        return pa.scalar(datetime.combine(day, time(), UTC), type=self._times.type)
+        return pa.scalar(datetime.combine(day, time(), UTC), type=self._rows.schema.field(self._spec.data.time).type)
 
 
 def _fitted_on(snapshot: Snapshot, spec: ReleaseSpec) -> str:

@@ -46,7 +46,7 @@ def windows(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opt
     For each month every window is fitted on what a release then would have had, and scored on that month's rows.
     What is found goes on record; the spec is left to you. What was fitted is kept: the next call goes on there.
 
-    Exit codes: 0 the past speaks for a window, 6 inconclusive.
+    Exit codes: 0 the past speaks for a window, 6 inconclusive, or periods are left for the next call.
 
     Example: lockgate windows flight-delays --rolling 60 --rolling 120 --half-life 60
     """
@@ -64,7 +64,12 @@ def windows(  # noqa: PLR0913, PLR0917 - a command has as many parameters as opt
     show(surface, report, None if drawn is None else str(drawn))
     told = to_json({**report, "picture": None if drawn is None else str(drawn)})
     surface.result(told if isinstance(told, dict) else {})
-    return 0 if within(report["recommendation"], "says") != "inconclusive" else INCONCLUSIVE
+    return 0 if speaks(report) else INCONCLUSIVE
+
+
+def speaks(report: Mapping[str, Json]) -> bool:
+    """Tell whether the past speaks for a window; while periods are left, those done may only be the ones that do."""
+    return not items(report["left"]) and within(report["recommendation"], "says") != "inconclusive"
 
 
 @contextmanager
@@ -107,8 +112,8 @@ def show(surface: Surface, report: Mapping[str, Json], drawn: str | None = None)
         surface.text(said)
     told = report["recommendation"]
     surface.text(f"{within(told, 'says')}: {within(told, 'why')}", "bold")
-    if within(told, "says") == "change":
-        row = f"  # windows compared: ledger row {report['row']}" if report["row"] is not None else ""
+    if within(told, "says") == "change" and speaks(report):
+        row = f"  # windows compared: ledger row {report['row']}"
         surface.text("write into the spec, then release:")
         surface.text("\n".join([f"retraining:{row}", *(f"  {each}" for each in items(within(told, "lines")))]))
     if drawn is not None:

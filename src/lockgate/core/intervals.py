@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockgate.core.block_statistics import Statistic
+from lockgate.core.block_statistics import Metric, Statistic
 from lockgate.core.ids import Json
 from lockgate.core.metrics import Floats, Ints
 
@@ -121,6 +121,11 @@ def block_interval(
         high=float(min(highest, value + se * max(t, t + skew))),
         se=se,
     )
+
+
+def metric_interval(metric: Metric, blocks: int, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Return a metric with its interval, cut where the metric cannot be; see `block_interval`."""
+    return block_interval(metric.statistic, blocks, confidence=confidence, lowest=metric.lowest, highest=metric.highest)
 
 
 def detectable(se: float, blocks: int, *, confidence: float = CONFIDENCE, power: float = 0.8) -> float:

@@ -73,13 +73,24 @@ def _no_worse(policy: Mapping[str, Json]) -> Aim:
     taken = items(policy.get("takeovers"))
     judged = [each for each in taken if at(each, "judged_on") is not None]
     left = [str(at(each, "release")) for each in taken if at(each, "judged_on") is None]
+    unknown = [str(at(each, "release")) for each in judged if not _has_intervals(each)]
     beside = f"; {', '.join(left)} took over at the end, and no month tells of it" if left else ""
     found = worse(policy)
     if found:
         return Aim(aim=aim, held=Held.FAIL, told=f"worse: {'; '.join(found)}, of {len(judged)} judged{beside}")
     if not judged:
         return Aim(aim=aim, held=Held.NOT_MEASURED, told=f"no release took over that a month tells of{beside}")
+    if unknown:
+        told = f"the month that tells of {', '.join(unknown)} is too short for an interval{beside}"
+        return Aim(aim=aim, held=Held.NOT_MEASURED, told=told)
     return Aim(aim=aim, held=Held.PASS, told=f"{len(judged)} took over, none worse{beside}")
+
+
+def _has_intervals(taken: Json) -> bool:
+    gain = at(taken, "gain")
+    return (
+        isinstance(gain, Mapping) and bool(gain) and all(number(at(each, "high")) is not None for each in gain.values())
+    )
 
 
 def _quiet(policy: Mapping[str, Json]) -> Aim:

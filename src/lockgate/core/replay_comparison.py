@@ -25,7 +25,7 @@ import numpy as np
 
 from lockgate.core.block_statistics import Metric, Statistic, gain
 from lockgate.core.ids import Json
-from lockgate.core.intervals import Estimate, block_interval
+from lockgate.core.intervals import Estimate, block_interval, metric_interval
 from lockgate.core.metrics import Floats
 from lockgate.core.replay_plan import MonthDone, PolicyDone
 from lockgate.errors import MeasurementError
@@ -60,16 +60,12 @@ class ScoredMonth:
 
     def interval(self, release: str, measure: str) -> Estimate:
         """Return a measure with its interval."""
-        return _estimate(self.metrics[release][measure], self.blocks)
+        return metric_interval(self.metrics[release][measure], self.blocks)
 
     def gained(self, ours: str, theirs: str, measure: str) -> Estimate:
         """Return by how much one release is better than another; positive is better."""
         pair = self.metrics[ours][measure], self.metrics[theirs][measure]
         return block_interval(gain(*pair), self.blocks)
-
-
-def _estimate(metric: Metric, blocks: int) -> Estimate:
-    return block_interval(metric.statistic, blocks, lowest=metric.lowest, highest=metric.highest)
 
 
 def known_releases(policy: PolicyDone, month: str) -> tuple[str, ...]:
@@ -153,7 +149,7 @@ def compare(policy: PolicyDone, scored: Mapping[str, ScoredMonth], measures: Seq
             name: over_months(months, chosen, measure) for name, chosen in choices(policy, scored, measure).items()
         }
         for name, metric in taken.items():
-            means.setdefault(name, {})[measure] = _estimate(metric, blocks).to_json()
+            means.setdefault(name, {})[measure] = metric_interval(metric, blocks).to_json()
             if name != SERVED:
                 better: Statistic = gain(taken[SERVED], metric)
                 gained.setdefault(name, {})[measure] = block_interval(better, blocks).to_json()
@@ -224,7 +220,7 @@ def alarms(
         before = at_release.get(done.champion)
         now = scored[done.month].value(done.champion, loss)
         limit = None if before is None else before + (0.05 * before if tolerated is None else tolerated)
-        harmed = None if limit is None else now > limit
+        harmed = None if limit is None or not np.isfinite([now, limit]).all() else now > limit
         kind = _alarm_kind(done, harmed=harmed)
         counted[kind] = counted.get(kind, 0) + 1
         names: list[Json] = [each.name for each in done.alarms or ()]

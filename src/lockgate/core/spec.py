@@ -45,7 +45,7 @@ from lockgate.core.spec_sections.rollout import (
 from lockgate.core.spec_sections.rollout_conditions import ProxySection, StabilitySection, SubpopulationSection
 from lockgate.core.spec_sections.training import SearchSection, TrainingSection
 from lockgate.core.spec_sections.units import Fraction, Positive, Scalar, Seconds
-from lockgate.core.spec_sections.watching import AlertsSection, MonitoringSection, SloSection
+from lockgate.core.spec_sections.watching import AlertsSection, JointSection, MonitoringSection, SloSection
 
 __all__ = [
     "AlertsSection",
@@ -65,6 +65,7 @@ __all__ = [
     "GuardrailsSection",
     "IncidentSection",
     "InvariantSection",
+    "JointSection",
     "KpiGuardrail",
     "LatencyGuardrail",
     "Metric",

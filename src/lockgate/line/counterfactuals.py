@@ -90,9 +90,9 @@ def _held(spec: ReleaseSpec, held: HeldBack, past: Past) -> Told:
     if held.champion is None:
         return not_measured("nothing served, so there is no champion to look back on")
     after = max(past.version(held.champion), -1 if held.after is None else held.after)
-    until = None if held.until is None else past.version(held.until)
+    until = held.until_version if held.until is None else past.version(held.until)
     if until is not None and until <= after:
-        return not_measured("another bundle took over before anything landed")
+        return not_measured("another bundle served before anything landed")
     champion = past.side(held.champion)
     return compare_with_holdout(spec, past.between(after, until), past.holdout(held.champion), champion)
 

@@ -19,6 +19,7 @@ from lockgate.core.monitoring.saturation import judge_saturation, read_gauges
 from lockgate.core.monitoring.skew_finding import judge_skew
 from lockgate.errors import LockgateError
 from lockgate.line.alerting import deliver_messages, raise_findings
+from lockgate.line.joint_watch import judge_together
 from lockgate.line.learning import on_degradation
 from lockgate.line.model_line import Line
 from lockgate.line.production import logged_requests
@@ -66,7 +67,11 @@ def look(line: Line, since: date | None = None) -> MonitorReport:
         now=now,
         ages=_upstream(line, champion),
         label_delay_s=line.spec.data.label_delay_s,
-        others=(_saturation(line), _skew(line, champion)),
+        others=(
+            _saturation(line),
+            _skew(line, champion),
+            *judge_together(line, champion, days, reference.importance),
+        ),
     )
     return report_of(reference, days, findings, now=now)
 

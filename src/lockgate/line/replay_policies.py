@@ -105,7 +105,7 @@ def plan_replay(services: Services, wanted: Wanted) -> tuple[Asked, tuple[Policy
     for path in map(Path, wanted.over):
         policies += [_policy(services, asked, path.stem, given, _sections(path))]
     names = [each.name for each in policies]
-    if len(set(names)) != len(names):
+    if len(set(map(_folder, names))) != len(names):
         raise BadInput(f"--policy: two policies are called alike ({', '.join(names)}); rename a file")
     return asked, tuple(policies)
 
@@ -130,10 +130,15 @@ def _policy(services: Services, asked: Asked, name: str, given: Mapping[str, Jso
     shorter, told = without_waits(patient)
     final = merged(whole, shorter)
     spec = parse_spec(final, where=name)
-    folder = asked.output / name.replace(" ", "-")
+    folder = asked.output / _folder(name)
     ground = partial(_ground, services, asked, final, folder)
     told = (*told, *_CLIENTS)
     return Policy(name=name, spec=spec, shortened=told, ground=ground, people_each=_people(patient))
+
+
+def _folder(policy: str) -> str:
+    """Return the name of a policy's folder."""
+    return policy.replace(" ", "-")
 
 
 def _people(spec: ReleaseSpec) -> int:

@@ -133,29 +133,36 @@ def carry_several(line: Line, standing: Standing, show: Show) -> Standing:
 
 
 def _carry(line: Line, found: Sequence[RolloutRecord], show: Show) -> None:
+    """Carry those that may be; every other is left out before the first is taken out, which routes who is left."""
     names, champion = tuple(each.rollout.release for each in found), found[0].rollout.champion
     with ExitStack() as held:
         target = held.enter_context(closing(line.services.target("production")))
         several = Several(lane=SharedLane(target, line.model, champion, [shared_arm(each) for each in found]))
         several.lane.take_stock()
+        useless: list[tuple[RolloutRecord, str, World]] = []
         for each in found:
             if not each.ended:
                 log = held.enter_context(closing(traffic_log(line)))
                 page = SharedPage(line, each.rollout.release, names, show)
-                _join(line, several, each, world_of(line, each, log, target, page))
+                world = world_of(line, each, log, target, page)
+                void = _joined(line, several, each, world)
+                useless += [] if void is None else [(each, void, several.seen_by(world, each.rollout.release))]
+        for each, _, _ in useless:
+            several.lane.leave_out(each.rollout.release)
+        for each, void, own in useless:
+            give_up(line, each, void, own)
         several.run()
 
 
-def _join(line: Line, several: Several, found: RolloutRecord, world: World) -> None:
-    """Let a rollout be carried with the others; one that is void, or whose tally is no use, is taken out instead."""
+def _joined(line: Line, several: Several, found: RolloutRecord, world: World) -> str | None:
+    """Let a rollout be carried with the others, or say why it cannot be: it is void, or its tally is of no use."""
     void = void_of(line, found.rollout.release) if found.rollout.phase not in DECIDED else None
     try:
         if void is None:
             several.join(world, found)
     except IntegrityError as useless:
-        void = useless.message
-    if void is not None:
-        give_up(line, found, void, several.seen_by(world, found.rollout.release))
+        return useless.message
+    return void
 
 
 class SharedPage(Page):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lockgate.core.online.day_effects import Days
 from lockgate.core.online.findings import Evidence
 from lockgate.core.online.means import Contrast
+from lockgate.core.online.populations import Population
 from lockgate.core.rollout.conditions import POPULATION, STABILITY, population_name
 from lockgate.core.rollout.steps import Course
 from lockgate.core.rollout.tally_counted import Counted
@@ -59,6 +60,14 @@ def _other_populations(section: RolloutSection, evidence: Evidence) -> Iterator[
         yield f"{name} has other populations than the spec's"
     if any(min(each.challenger, each.champion) < 0 for each in told.values):
         yield f"{name} has a count that is negative"
+    if any(_more_than_entities(each) for each in told.values):
+        yield f"{name} has more values than entities"
+
+
+def _more_than_entities(population: Population) -> bool:
+    """Tell whether more entities of an arm have a score or a loss than there are."""
+    told = (_entities([each]) for each in (population.score, population.loss))
+    return any(one > population.challenger or other > population.champion for one, other in told)
 
 
 def _other_days(course: Course, counted: Counted, days: Days) -> Iterator[str]:

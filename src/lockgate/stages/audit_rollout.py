@@ -28,7 +28,7 @@ from lockgate.core.rollout.steps import Course, course_of
 from lockgate.core.spec_sections.rollout import RolloutSection, RolloutStrategy
 from lockgate.core.traffic import Kind
 from lockgate.errors import ConfigError, IntegrityError
-from lockgate.stages.audit_several import chosen_wrongly
+from lockgate.stages.audit_several import begun_apart, chosen_wrongly
 from lockgate.stages.findings import Finding, finding_at
 from lockgate.stages.followed_rollout import Followed
 from lockgate.stages.recording import read_blessing, spec_on_record
@@ -94,6 +94,7 @@ def _begun(seen: _Seen, row: LedgerRow) -> Iterator[str]:
     section = seen.sections.get(row.release)
     seen.rollouts[row.release] = Followed.of(found, section)
     yield from _undeclared(found.course, section)
+    yield from begun_apart(found, seen.rollouts)
     if row.release in seen.sections:  # a drill tries nothing
         yield from _miscounted(found, seen.tries)
         seen.tries.append(seen.rollouts[row.release])

@@ -10,9 +10,30 @@ from collections.abc import Iterator, Mapping
 
 from lockgate.core.ids import ReleaseId
 from lockgate.core.online.guardrails import RolloutVerdict
-from lockgate.core.rollout.several import Contender, rank
+from lockgate.core.rollout.record import RolloutRecord
+from lockgate.core.rollout.several import Contender, arm_name, rank
 from lockgate.core.rollout.state import Chosen, Outdone, Phase, RolloutEvent
 from lockgate.stages.followed_rollout import Followed
+
+
+def begun_apart(found: RolloutRecord, rollouts: Mapping[ReleaseId | None, Followed]) -> Iterator[str]:
+    """Yield where a challenger was not begun beside those it names: errors are divided by how many there are.
+
+    Args:
+        found: What begins.
+        rollouts: All rollouts on record so far, by release; one that has not begun yet, or has ended, says nothing.
+    """
+    course, together = found.course, {found.rollout.release, *found.course.beside}
+    if course.beside and course.arm not in map(arm_name, range(1, len(together) + 1)):
+        yield f"its arm is {course.arm}, which is none of {len(together)} challengers'"
+    for release in course.beside:
+        other = rollouts.get(release)
+        if other is None or other.ended:
+            continue
+        if {release, *other.found.course.beside} != together:
+            yield f"{release} is under way, and was not begun beside the same challengers"
+        elif other.found.course.arm == course.arm:
+            yield f"its arm is {course.arm}, as that of {release} beside it"
 
 
 def chosen_wrongly(

@@ -13,7 +13,7 @@ import numpy as np
 
 from lockgate.core.block_statistics import Metric, gain
 from lockgate.core.ids import Json
-from lockgate.core.intervals import Estimate, block_interval
+from lockgate.core.intervals import Estimate, block_interval, metric_interval
 from lockgate.core.learning.hindsight import Told, Verdict, unpaired, verdict_of
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.task_metrics import loss_name
@@ -86,8 +86,8 @@ def compare_sides(spec: ReleaseSpec, frame: pd.DataFrame, now: Side, before: Sid
         blocks=sample.blocks,
         metrics={
             name: {
-                "now": _interval(sides[0][name], sample.blocks).to_json(),
-                "before": _interval(sides[1][name], sample.blocks).to_json(),
+                "now": metric_interval(sides[0][name], sample.blocks).to_json(),
+                "before": metric_interval(sides[1][name], sample.blocks).to_json(),
                 "gain": gained.to_json(),
             }
             for name, gained in gains.items()
@@ -135,7 +135,7 @@ def compare_with_holdout(spec: ReleaseSpec, since: pd.DataFrame, holdout: pd.Dat
 
 def _worse(found: list[tuple[Mapping[str, Metric], int, int]], name: str) -> tuple[Estimate, Estimate, Estimate]:
     """Return a metric since, at release, and by how much it became worse."""
-    now, then = (_interval(metrics[name], blocks) for metrics, blocks, _ in found)
+    now, then = (metric_interval(metrics[name], blocks) for metrics, blocks, _ in found)
     more = unpaired(now, then, min(blocks for _, blocks, _ in found))
     if found[0][0][name].higher_is_better:
         more = Estimate(value=-more.value, low=-more.high, high=-more.low, se=more.se)
@@ -144,10 +144,6 @@ def _worse(found: list[tuple[Mapping[str, Metric], int, int]], name: str) -> tup
 
 def _shown(spec: ReleaseSpec, metrics: Mapping[str, Metric]) -> list[str]:
     return [name for name in (loss_name(spec.task.kind), *SHOWN) if name in metrics]
-
-
-def _interval(metric: Metric, blocks: int) -> Estimate:
-    return block_interval(metric.statistic, blocks, lowest=metric.lowest, highest=metric.highest)
 
 
 def _too_few(spec: ReleaseSpec, n: int, blocks: int) -> Told:

@@ -66,8 +66,8 @@ def measure_domain(spec: ReleaseSpec, reference: pd.DataFrame, now: pd.DataFrame
     if not where.enough:
         few = f"{where.of_now} days now and {where.of_reference} of the reference; {MIN_BLOCKS} of each are needed"
         return {**told, "not_measured": few}
-    matrix = _matrix(both, spec)
-    score, drops = _out_of_fold(matrix, is_now, where.block, _categorical(spec), seed)
+    matrix = matrix_of(both, spec)
+    score, drops = out_of_fold(matrix, is_now, where.block, categorical_of(spec), seed)
     names = spec.data.features
     order = sorted(range(len(names)), key=lambda i: -drops[i])[:MOST_FEATURES]
     return {
@@ -77,11 +77,12 @@ def measure_domain(spec: ReleaseSpec, reference: pd.DataFrame, now: pd.DataFrame
     }
 
 
-def _categorical(spec: ReleaseSpec) -> NDArray[np.bool_]:
+def categorical_of(spec: ReleaseSpec) -> NDArray[np.bool_]:
+    """Return which columns of `matrix_of` hold categories."""
     return np.repeat([False, True], [len(spec.data.numeric), len(spec.data.categorical)])
 
 
-def _matrix(frame: pd.DataFrame, spec: ReleaseSpec) -> NDArray[np.float64]:
+def matrix_of(frame: pd.DataFrame, spec: ReleaseSpec) -> NDArray[np.float64]:
     """Return features as numbers: strings by the rank of how common they are, the rare ones together, NaN missing."""
     matrix = np.empty((len(frame), len(spec.data.features)), dtype=np.float64)
     for place, name in enumerate(spec.data.features):
@@ -95,14 +96,25 @@ def _matrix(frame: pd.DataFrame, spec: ReleaseSpec) -> NDArray[np.float64]:
     return matrix
 
 
-def _out_of_fold(
+def out_of_fold(  # noqa: PLR0913 - rows, what they are, and how they are dealt
     matrix: NDArray[np.float64],
     is_now: NDArray[np.bool_],
     block: NDArray[np.int64],
     categorical: NDArray[np.bool_],
     seed: int,
+    *,
+    alone: bool = False,
 ) -> tuple[NDArray[np.float64], list[float]]:
-    """Return each row's score by the fit that did not see its day, and the AUC each feature is worth."""
+    """Return each row's score by the fit that did not see its day, and the AUC each feature is worth.
+
+    Args:
+        matrix: From `matrix_of`, shape (n, features).
+        is_now: Whether the row is of now, shape (n,).
+        block: The row's day, shape (n,).
+        categorical: From `categorical_of`, shape (features,).
+        seed: Deals the folds and shuffles.
+        alone: Let the classifier add up what each feature tells by itself, and see no two of them together.
+    """
     from sklearn.model_selection import StratifiedGroupKFold  # type: ignore[import-untyped]  # no stubs
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no stubs
 
@@ -111,14 +123,21 @@ def _out_of_fold(
     lost = np.zeros(matrix.shape[1])
     with threadpool_limits(1):  # threads that wait by spinning cost more than so few rows gain, on a busy machine
         for train, test in folds.split(matrix, is_now, groups=block):
-            fitted = _fitted(matrix[train], is_now[train], categorical, seed)
+            fitted = _fitted(matrix[train], is_now[train], categorical, seed, alone=alone)
             score[test] = fitted.predict_proba(matrix[test])[:, 1]
             some = test[drawn(len(test), SHUFFLED, seed)]
             lost += np.array(_drops(fitted, matrix[some], is_now[some], score[some], seed)) * len(test) / len(matrix)
     return score, lost.tolist()
 
 
-def _fitted(matrix: NDArray[np.float64], is_now: NDArray[np.bool_], categorical: NDArray[np.bool_], seed: int) -> Any:  # noqa: ANN401 - scikit-learn is untyped
+def _fitted(
+    matrix: NDArray[np.float64],
+    is_now: NDArray[np.bool_],
+    categorical: NDArray[np.bool_],
+    seed: int,
+    *,
+    alone: bool,
+) -> Any:  # noqa: ANN401 - scikit-learn is untyped
     from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped]  # no stubs
 
     model = HistGradientBoostingClassifier(
@@ -127,6 +146,7 @@ def _fitted(matrix: NDArray[np.float64], is_now: NDArray[np.bool_], categorical:
         min_samples_leaf=40,
         learning_rate=0.15,
         categorical_features=categorical,
+        interaction_cst="no_interactions" if alone else None,
         early_stopping=False,
         random_state=seed,
     )

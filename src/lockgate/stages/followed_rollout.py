@@ -157,7 +157,21 @@ class Followed:
                 yield f"a {key} of {seen:g} was verified where {intent[key]} was intended"
         if any(row.payload.get(key) != intent.get(key) for key in ("environment", "champion")):
             yield "it is of another environment or champion than its intent"
+        if self.found.course.beside:
+            yield from self._other_arm(row.payload.get("arms"), intent)
         self.routed = weight, shadow
+
+    def _other_arm(self, arms: Json, intent: Mapping[str, Json]) -> Iterator[str]:
+        """Yield where the arm of one of several challengers was not verified as it was intended."""
+        wanted, name = intent.get("challenger"), self.found.course.arm
+        told = arms if isinstance(arms, Sequence) and not isinstance(arms, str) else ()
+        own = next((each for each in told if isinstance(each, Mapping) and each.get("name") == name), None)
+        if own is None and (wanted is not None or told):
+            yield f"no arm {name} was verified"
+        elif own is not None and own.get("bundle") != (intent["champion"] if wanted is None else wanted):
+            yield f"another bundle than was intended was verified as {name}"
+        elif own is not None and wanted is not None and not _near(own.get("weight"), intent["weight"]):
+            yield f"another weight than was intended was verified as {name}"
 
     def may_promote(self, bundle: str) -> bool:
         """Tell whether the rollout has decided that this bundle becomes champion."""
@@ -212,6 +226,10 @@ def _standing(state: Rollout) -> str:
     placed = f"weight {state.share:g}, shadow {state.shadow:g}"
     verdict = f", {state.verdict.value}" if state.verdict else ""
     return f"{state.phase.value}, step {state.step}, {placed}, look {state.looks}{verdict}"
+
+
+def _near(one: Json, other: Json) -> bool:
+    return abs(as_float(one) - as_float(other)) <= SHARE_STEP
 
 
 def _same(one: object, other: object) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from lockgate.core.online import bandit, thompson
 from lockgate.core.online.findings import Evidence, judge
-from lockgate.core.online.guardrails import Decision, Finding, Look, State, decide
+from lockgate.core.online.guardrails import Decision, Finding, Look, State, decide, lost_too_many
 from lockgate.core.online.means import Effect
 from lockgate.core.online.plan import Design, design
 from lockgate.core.online.plan_look import PlanLook
@@ -115,9 +115,12 @@ class Observer:
         )
 
     def _plan_look(self, counted: Counted) -> tuple[PlanLook | None, Effect | None]:
-        """Look at the plan where its next declared information has come; several at once are one look."""
+        """Look at the plan where its next declared information has come; several at once are one look.
+
+        While too much of the log is lost it waits: what it says once holds to the end.
+        """
         plan = self.course.plan
-        if plan is None or self.course.metric is None:
+        if plan is None or self.course.metric is None or lost_too_many(counted.lost_requests, counted.read_requests):
             return None, None
         if self._design is None:
             self._design = design(plan)

@@ -17,7 +17,7 @@ from lockgate.core.block_statistics import Metric, Statistic, skill
 from lockgate.core.contract import TaskKind
 from lockgate.core.gates.quality import Thresholds
 from lockgate.core.ids import Json
-from lockgate.core.intervals import block_interval
+from lockgate.core.intervals import block_interval, metric_interval
 from lockgate.core.metrics import Floats
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.task_metrics import loss, loss_name
@@ -68,9 +68,7 @@ def _skill(spec: ReleaseSpec, sample: Sample, own: Statistic, answers: Floats | 
 
 
 def _measured(metric: Metric, blocks: int, confidence: float) -> dict[str, Json]:
-    found = block_interval(
-        metric.statistic, blocks, confidence=confidence, lowest=metric.lowest, highest=metric.highest
-    )
+    found = metric_interval(metric, blocks, confidence=confidence)
     return {**found.to_json(), "unit": metric.unit, "higher_is_better": metric.higher_is_better}
 
 

@@ -22,6 +22,7 @@ from lockgate.core.online.guardrails import Finding
 from lockgate.core.rollout import machine, record
 from lockgate.core.rollout.machine import Phase, Rollout
 from lockgate.core.rollout.record import RolloutRecord
+from lockgate.core.rollout.state import Wish
 from lockgate.core.rollout.tally import Counted, Tally
 from lockgate.errors import (
     ApprovalVoid,
@@ -60,6 +61,7 @@ class Controller:
         sequence: The routing that was verified last.
         recorded: Whether the end is on record already.
         written: The last row that moved the rollout, by its record or written here; see `_write`.
+        caught_up: Whether this process has read the log to its end at the last turn: what the last look said holds.
     """
 
     world: World
@@ -71,6 +73,7 @@ class Controller:
     sequence: int = 0
     recorded: bool = False
     written: int = 0
+    caught_up: bool = False
     _seen: int = 0
     _renewed_at: float = 0.0
     _looked: float = 0.0
@@ -191,22 +194,33 @@ class Controller:
     def hear(self) -> None:
         """Answer what people have asked and nobody has answered, oldest first."""
         for row in self.world.rows(Event.ROLLOUT_ASKED, after=self.heard):
+            what = str(row.payload.get("what"))
+            if what == Wish.PROMOTE and self.rollout.phase in _GOES_ON and not self.caught_up:
+                self._look_if_due(or_blind=True)  # the look that said "clear" knew nothing of what is not read yet
             if self.rollout.phase not in _DECIDED:
                 self.heard = row.seq
                 by, reason = str(row.payload.get("by") or ""), str(row.payload.get("reason") or "")
-                what = str(row.payload.get("what"))
                 self.advance(machine.PersonAsked(now=self._now(), what=what, by=by, reason=reason))
 
-    def _look_if_due(self) -> None:
-        """Look where it is due; harm is seen in whatever was read, all else waits until the log was caught up with."""
+    def _look_if_due(self, *, or_blind: bool = False) -> None:
+        """Look where it is due; harm is seen in whatever was read, all else waits until the log was caught up with.
+
+        Args:
+            or_blind: Look at once, too, where the log is not read to its end: such a look clears nothing.
+        """
         self.cursor, reading = read_on(self.world, self.tally, self.cursor)
         now = self._now()
-        counted = replace(self.tally.counted(now), behind=reading is not Reading.WHOLE)
+        self.caught_up = reading is Reading.WHOLE
+        counted = replace(self.tally.counted(now), behind=not self.caught_up)
         self._since = added(self._since, counted)
         harm = self.observer.glance(self._since)
-        if harm is not None or (
-            not waits(self.observer.course, self.rollout, reading, now)
-            and is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s)
+        if (
+            harm is not None
+            or (or_blind and not self.caught_up)
+            or (
+                not waits(self.observer.course, self.rollout, reading, now)
+                and is_due(now - self._looked, self._since, self.rollout, self.observer.course.look_s)
+            )
         ):
             self._look(now, self._since, harm)
 
@@ -241,6 +255,7 @@ class Controller:
                 self._return()
             case machine.End():
                 self._write(Event.ROLLOUT_ENDED, record.ended_payload(command))
+                self.recorded = True
                 self.world.keeper.drop()
 
     def _place(self, wanted: machine.Place) -> None:

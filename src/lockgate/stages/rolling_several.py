@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from lockgate.core.ids import ReleaseId
 from lockgate.core.online.guardrails import RolloutVerdict
-from lockgate.core.rollout.machine import Chosen, Outdone, Phase, Rollout
+from lockgate.core.rollout.machine import Chosen, Outdone, Phase
 from lockgate.core.rollout.record import RolloutRecord
 from lockgate.core.rollout.several import Choice, Contender, choose
 from lockgate.errors import RolloutAborted
@@ -131,12 +131,12 @@ class Several:
 
 
 def contender_of(controller: Controller) -> Contender:
-    """Return a rollout as far as choosing goes."""
+    """Return a rollout as far as choosing goes; one that passed has not while what it did since then is unread."""
     rollout, effects = controller.rollout, controller.observer.effects
     return Contender(
         release=rollout.release,
         is_open=rollout.phase is not Phase.ENDED,
-        passed=rollout.phase is Phase.BAKING and rollout.passed,
+        passed=rollout.phase is Phase.BAKING and rollout.passed and controller.caught_up,
         effect=effects[-1].value if effects else math.nan,
     )
 
@@ -165,7 +165,8 @@ def take_out(world: World) -> None:
     champion_alone(world.lane, world.readback)
 
 
-def _undecided(controller: Controller) -> bool:
-    """Order what is decided first: a promotion half way ends the others."""
-    rollout: Rollout = controller.rollout
-    return rollout.phase not in (Phase.PROMOTING, Phase.RETURNING)
+def _undecided(controller: Controller) -> int:
+    """Order what is decided first: who is on the way back has ended before another is promoted, which ends the rest."""
+    first = (Phase.ENDED, Phase.RETURNING, Phase.PROMOTING)
+    phase = controller.rollout.phase
+    return first.index(phase) if phase in first else len(first)

@@ -77,6 +77,10 @@ class SharedLane:
             for arm in self.arms:
                 arm.in_force = arm.placed = arm.wanted and self._weight(seen, arm) > 0
 
+    def leave_out(self, release: ReleaseId) -> None:
+        """Let the champion's bundle answer in one challenger's place from the next routing on."""
+        self._arm(release).wanted = False
+
     def view(self, release: ReleaseId) -> ArmRouter:
         """Return the routing as one challenger sees it."""
         return ArmRouter(self, self._arm(release))

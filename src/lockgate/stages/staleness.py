@@ -23,7 +23,7 @@ from lockgate.core.block_statistics import Metric, gain
 from lockgate.core.contract import TaskKind
 from lockgate.core.gates.champion import Thresholds
 from lockgate.core.ids import Digest, Json
-from lockgate.core.intervals import block_interval, rounded
+from lockgate.core.intervals import block_interval, metric_interval, rounded
 from lockgate.core.metrics import Floats
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.task_metrics import loss_name
@@ -150,6 +150,4 @@ def _compared(examination: Examination, bundle: Digest, opened: Opened) -> Compa
 
 
 def _interval(metric: Metric, blocks: int, confidence: float) -> Json:
-    return block_interval(
-        metric.statistic, blocks, confidence=confidence, lowest=metric.lowest, highest=metric.highest
-    ).to_json()
+    return metric_interval(metric, blocks, confidence=confidence).to_json()

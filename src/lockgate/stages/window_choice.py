@@ -17,7 +17,7 @@ import numpy as np
 
 from lockgate.core.block_statistics import Metric, gain
 from lockgate.core.ids import Json
-from lockgate.core.intervals import Estimate, block_interval, detectable, rounded
+from lockgate.core.intervals import Estimate, block_interval, detectable, metric_interval, rounded
 from lockgate.core.learning.backtest import Candidate, Compared, confidence_of, recommendation
 from lockgate.core.metrics import Floats, Ints
 from lockgate.core.spec import ReleaseSpec
@@ -135,7 +135,8 @@ class _Pooled:
     def metrics(self, window: Candidate, confidence: float) -> dict[str, Json]:
         """Return a window's metrics over all periods, with intervals over blocks."""
         found = metrics_of(self._spec, self.sample, self._answers[window], None)
-        return {name: _interval(found[name], self.sample.blocks, confidence).to_json() for name in self.shown}
+        blocks = self.sample.blocks
+        return {name: metric_interval(found[name], blocks, confidence=confidence).to_json() for name in self.shown}
 
     def compare(self, present: Candidate, other: Candidate, confidence: float) -> Compared:
         """Hold a window against the spec's own, on the periods in which the two are not one."""
@@ -197,7 +198,3 @@ class _Pooled:
 
 def _shaped(spec: ReleaseSpec, period: PeriodAnswers, window: Candidate) -> Floats:
     return shaped(spec, period.windows[window].answers, len(period.frame), window.name)
-
-
-def _interval(metric: Metric, blocks: int, confidence: float) -> Estimate:
-    return block_interval(metric.statistic, blocks, confidence=confidence, lowest=metric.lowest, highest=metric.highest)

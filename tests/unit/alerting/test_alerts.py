@@ -272,6 +272,18 @@ def test_false_alarms_are_counted_against_the_budget_for_thirty_days() -> None:
     assert budget(world.rows, world.now + timedelta(days=31), 1.0) == Budget(raised=0, false_alarms=0, allowed=1.0)
 
 
+def test_an_alarm_that_two_people_call_false_is_one_false_alarm_and_raised_again_another() -> None:
+    world = World()
+    world.run(bad())
+    for by in ("otto", "ada"):
+        acknowledge(world.ledger, world.clock, "toy:loss", by=by, false_alarm=True)
+    assert budget(world.rows, world.now, 1.0) == Budget(raised=1, false_alarms=1, allowed=1.0)
+    world.run(fine())
+    world.run(bad())
+    acknowledge(world.ledger, world.clock, "toy:loss", by="otto", false_alarm=True)
+    assert budget(world.rows, world.now, 1.0) == Budget(raised=2, false_alarms=2, allowed=1.0)
+
+
 # -- the record --------------------------------------------------------------------------------------------------------
 
 

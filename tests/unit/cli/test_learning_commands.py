@@ -74,6 +74,16 @@ def test_what_was_left_out_is_told_and_an_inconclusive_past_asks_for_no_change(
     assert "retraining:" not in out
 
 
+def test_while_periods_are_left_a_change_is_not_recommended_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    partly = compared(left=["2024-01-01"], row=None)
+    assert windows_command.speaks(compared())
+    assert not windows_command.speaks(partly)
+    windows_command.show(Surface("windows"), partly)
+    out = capsys.readouterr().out
+    assert "call it again to go on" in out
+    assert "write into the spec" not in out
+
+
 def test_each_decision_is_shown_with_its_figures_or_why_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     took = {"release": "toy-0002", "at": "2024-03-01T10:00:00+00:00", "before": "a" * 64, "n": 900, "verdict": "right",
             "reason": "it gains", "metrics": {"log_loss": {"gain": GAIN}}}  # fmt: skip

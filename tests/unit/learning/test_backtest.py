@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.adapters.window_backtest import WindowBacktest
 from lockgate.core.contract import TaskKind
-from lockgate.core.ids import Digest, to_json
+from lockgate.core.ids import Digest, digest_of, to_json
 from lockgate.core.intervals import Estimate
 from lockgate.core.learning.backtest import (
     Candidate,
@@ -31,7 +32,9 @@ from lockgate.core.ledger import Event
 from lockgate.core.spec import IncidentSection, ReleaseSpec, RetrainingSection, SplitMethod, TrainingSection, Window
 from lockgate.errors import BadInput, TransientError
 from lockgate.line.windows import Asked, compare_windows, drawn_to
+from lockgate.models import TRAINERS
 from lockgate.models.fit_process import fit
+from lockgate.models.native import load_native
 from lockgate.ports import Fit, Snapshot
 from lockgate.stages.history import history
 from lockgate.stages.window_choice import Answered, PeriodAnswers, window_report
@@ -82,8 +85,9 @@ def test_the_spec_s_own_window_is_first_whichever_way_it_is_written() -> None:
     assert window_of(rolling) == Candidate(window=Window.ROLLING, days=90)
     assert [each.name for each in candidates(rolling)] == ["rolling-90", "expanding", "weighted-60"]
     assert [each.name for each in candidates(SPEC, weighs=False)] == ["expanding", "rolling-90"]
-    with pytest.raises(BadInput, match="0 days"):
-        candidates(SPEC, rolling=(0,))
+    for days in (0, 10**9):
+        with pytest.raises(BadInput, match=f"{days} days"):
+            candidates(SPEC, rolling=(days,))
 
 
 @pytest.mark.parametrize("candidate", [EXPANDING, ROLLING, Candidate(window=Window.WEIGHTED, days=7)])
@@ -234,7 +238,7 @@ def test_what_was_fitted_is_kept_and_the_same_outcome_is_on_record_once(world: W
     fits = len(world.trainer.fitted)
     assert world.compare()["row"] == report["row"]
     assert len(world.trainer.fitted) == fits
-    assert not list((world.line.services.settings.home / "windows" / MODEL / "work").iterdir())
+    assert not (world.line.services.settings.home / "windows" / MODEL / "work").exists()
 
 
 def test_without_time_what_is_known_is_told_nothing_goes_on_record_and_the_next_call_goes_on(tmp_path: Path) -> None:
@@ -263,6 +267,65 @@ def test_what_is_quarantined_is_learnt_from_by_no_window_and_still_scored(tmp_pa
     assert told["failures"] == []
     assert not any(_inside(each, "2024-01-20", "2024-01-29") for each in world.trainer.rows)
     assert told["periods"][0]["rows"] == 7 * 36, "the whole week, the bad days too"
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    asked = replace(ASKED, rolling=(70,), half_lives=(30,))
+    whole, fits = world.compare(asked), len(world.trainer.fitted)
+    (path, *_) = sorted((tmp_path / "windows" / MODEL).glob("*-expanding-*.npz"))
+    kept = path.read_bytes()
+    flipped = kept[:200] + bytes([kept[200] ^ 255]) + kept[201:]
+    for number, damaged in enumerate((kept[: len(kept) // 2], b"", flipped), 1):
+        path.write_bytes(damaged)
+        assert digest_of(world.compare(asked)["windows"]) == digest_of(whole["windows"])
+        assert len(world.trainer.fitted) == fits + number
+
+
+class Refusing(InThisProcess):
+    """It fits nothing."""
+
+    def fit(self, spec: ReleaseSpec, snapshot: Snapshot, out: Path) -> Fit:
+        assert snapshot.folder.is_dir()
+        raise BadInput(f"{spec.name}: no such parameter, so {out.name} stays empty")
+
+
+class Spoilt(InThisProcess):
+    """Its fits answer no number."""
+
+    def fit(self, spec: ReleaseSpec, snapshot: Snapshot, out: Path) -> Fit:
+        made = super().fit(spec, snapshot, out)
+        native: Any = load_native(out / "model.skops", TRAINERS["logistic"].trusted)
+        native[-1].coef_[:] = np.nan
+        skops.io.dump(native, out / "model.skops")
+        return made
+
+
+def test_a_fit_that_answers_no_number_is_told_and_its_period_compared_by_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.trainer = Spoilt()
+    with pytest.raises(BadInput, match=r"the fit answered 144 of 144 rows with no number"):
+        world.compare()
+
+
+def test_a_fit_that_was_refused_or_killed_leaves_no_rows_behind(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    work = world.line.services.settings.home / "windows" / MODEL / "work"
+    (work / "of one that was killed").mkdir(parents=True)
+    world.trainer = Refusing()
+    with pytest.raises(BadInput, match="no such parameter"):
+        world.compare()
+    assert not work.exists()
+
+
+def test_rows_of_a_period_come_in_one_order_however_the_table_lists_its_files(tmp_path: Path) -> None:
+    rows, place = toy_rows(20, 10), store(tmp_path)
+    for at in (1, 0):
+        place.ingest(SPEC, place.land(MODEL, written(tmp_path / f"made-{at}", rows.iloc[at::2])))
+    backtest = WindowBacktest(settings(tmp_path), SPEC, Digest("c" * 64))
+    first = rows["t"].min().date()
+    frame = backtest.frame(first, first + timedelta(days=20))
+    assert list(frame["id"]) == list(rows[rows["y"].notna()]["id"])
 
 
 def test_a_past_of_which_nothing_could_be_fitted_says_why(tmp_path: Path) -> None:

@@ -108,9 +108,33 @@ def test_the_first_champion_and_one_that_is_put_back_took_over_from_nobody(world
     world.switch(C, A, "toy-0004", environment="staging")
     found = took_over(world.recorded)
     assert [(each.release, each.before, each.bundle, each.until) for each in found] == [
-        ("toy-0002", A, B, A),
+        ("toy-0002", A, B, C),
         ("toy-0003", A, C, None),
     ]
+
+
+def test_a_release_that_was_taken_back_is_judged_on_what_landed_until_the_next_one_took_over(world: World) -> None:
+    world.switch(None, A)
+    world.switch(A, B, "toy-0002")
+    world.switch(B, A, None)
+    assert world.look()["took_over"][0]["verdict"] != "not measured"
+    world.switch(A, C, "toy-0003")
+    world.look()
+    assert world.between == [(1, None), (1, 3), (3, None)]
+
+
+def test_a_no_under_a_champion_that_was_taken_back_is_judged_on_what_landed_until_then(world: World) -> None:
+    world.switch(None, A)
+    world.switch(A, B, "toy-0002")
+    world.take_in(1)
+    world.decide(train=False)
+    world.take_in(2)
+    world.switch(B, A, None)
+    world.take_in(3)
+    (held,) = world.look()["held_back"]
+    assert (held["until"], held["until_version"]) == (None, 2)
+    assert world.between == [(1, None), (1, 2)]
+    assert held["verdict"] != "not measured"
 
 
 def test_the_same_no_said_again_is_one_time_and_another_champion_or_batch_makes_another(world: World) -> None:

@@ -16,7 +16,7 @@ def policy(**over: Any) -> dict[str, Any]:
         "measures": ["auc", "log_loss"],
         "gained_over": {"always": {"auc": gain}},
         "cost": {"takeovers": {"served": 1, "always": 3}},
-        "takeovers": [{"release": "r-0002", "judged_on": "apr", "worse": []}],
+        "takeovers": [{"release": "r-0002", "judged_on": "apr", "gain": {"auc": gain}, "worse": []}],
         "alarms": {"counted": {"true": 1, "false": 1, "missed": 0, "quiet": 1, "not_monitored": 0}},
         "months": [{}, {}, {}],
     } | over
@@ -64,6 +64,11 @@ def test_close_to_always_needs_both_the_figure_and_fewer_takeovers(over: dict[st
         ([{"release": "r-0002", "judged_on": "apr", "worse": ["auc"]}], "fail"),
         ([], "not measured"),
         ([{"release": "r-0002", "judged_on": None, "worse": []}], "not measured"),
+        (
+            [{"release": "r-0002", "judged_on": "apr", "gain": {"auc": {"high": float("nan")}}, "worse": []}],
+            "not measured",
+        ),
+        ([{"release": "r-0002", "judged_on": "apr", "gain": {}, "worse": []}], "not measured"),
     ],
 )
 def test_no_worse_champion_needs_one_that_was_judged(taken: list[Any], verdict: str) -> None:

@@ -101,9 +101,10 @@ def test_a_policy_that_is_none_is_refused(tmp_path: Path, text: str, said: str) 
         plan_replay(services(tmp_path), wanted(tmp_path, text))
 
 
-def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "as specified.yaml").write_text("retraining: {cooldown_s: 1}")
-    given = Wanted(model=FLIGHTS, since="2013-03", until="2013-03", over=(tmp_path / "as specified.yaml",))
+@pytest.mark.parametrize("name", ["as specified.yaml", "as-specified.yaml"])
+def test_two_policies_of_one_name_or_folder_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("retraining: {cooldown_s: 1}")
+    given = Wanted(model=FLIGHTS, since="2013-03", until="2013-03", over=(tmp_path / name,))
     with pytest.raises(BadInput, match="called alike"):
         plan_replay(services(tmp_path), given)
 

@@ -133,6 +133,20 @@ def test_a_months_alarm_is_true_only_where_the_champions_loss_really_was_worse(t
     assert kinds == ["true", "false"]
 
 
+class Unmeasured(FakeGround):
+    """Nobody can say what its champions lost at release."""
+
+    def at_release(self, release: str, measure: str) -> float:
+        del release, measure
+        return float("nan")
+
+
+def test_an_alarm_that_there_is_nothing_to_hold_against_is_neither_true_nor_rightly_quiet(tmp_path: Path) -> None:
+    harm = (Alarm(name="quality", reason="worse"),)
+    result: Any = replay(asked(tmp_path), [policy(Unmeasured(alarms={"mar": harm, "apr": ()}))], quiet)
+    assert [each["kind"] for each in result["policies"][0]["alarms"]["months"]] == ["unknown", "unknown"]
+
+
 def test_a_month_that_the_policy_held_back_gets_a_fit_aside_of_everything_so_far(tmp_path: Path) -> None:
     ground = FakeGround(outcomes={"mar": "held back"})
     result: Any = replay(asked(tmp_path), [policy(ground)], quiet)

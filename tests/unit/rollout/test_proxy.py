@@ -46,7 +46,7 @@ from lockgate.core.spec import (
     StepSection,
 )
 from lockgate.core.spec_sections.rollout_conditions import ProxyMetric
-from lockgate.errors import ConfigError
+from lockgate.errors import ConfigError, MeasurementError
 from lockgate.line.model_line import Line
 from lockgate.line.proxy_truth import check_proxy, promoted_by, proxy_truth_told
 from lockgate.line.rollout_words import headline, rollout_content, rollout_page, rollout_text
@@ -367,6 +367,8 @@ def test_a_challenger_that_the_proxy_promoted_is_found_out_by_its_own_archived_a
     now, began = LONG_AFTER.timestamp(), record.rollout.began
     stretch = read_stretch(state, MODEL, since=began, until=ended.timestamp(), now=now)
     assert len({each.prediction_id for each in stretch.observations}) == len(stretch.observations)
+    with pytest.raises(MeasurementError, match="more than 100 requests"):
+        read_stretch(state, MODEL, since=began, until=ended.timestamp(), now=now, at_most=100)
 
 
 def test_a_log_that_cannot_be_read_is_said_and_is_no_verdict(tmp_path: Path) -> None:

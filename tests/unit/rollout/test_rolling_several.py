@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lockgate.core.ids import ReleaseId
+from lockgate.core.ids import Json, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.rollout.machine import Chosen, Outdone, Phase, Resumed
@@ -33,6 +33,20 @@ def messages(production: SharedProduction) -> list[str]:
 def events(production: SharedProduction, release: ReleaseId) -> list[object]:
     rows = production.ledger.rows(MODEL, release=release, events=(Event.ROLLOUT_MOVED,))
     return [read_event(row.payload["event"]) for row in rows]
+
+
+def wished_by_hand() -> SharedProduction:
+    """Return three of which a person promotes the last, as soon as it is clear."""
+    production = of_three()
+    wished = iter([R4])
+
+    def once_clear(_now: float) -> None:
+        if production.record(R4).rollout.clear:
+            for release in wished:
+                production.wish(release, "promote")
+
+    production.on_second = once_clear
+    return production
 
 
 # -- who is promoted ---------------------------------------------------------------------------------------------------
@@ -93,6 +107,30 @@ def test_one_that_passed_waits_serves_and_is_rolled_back_when_it_does_harm_meanw
     assert messages(production) == []
 
 
+def test_one_that_passed_is_not_promoted_while_what_it_did_since_is_unread() -> None:
+    production = of_two()
+    production.wish(R3, "pause")  # who is held has not passed, so the other waits
+    passed_at, aborted = list[float](), iter([R3])
+
+    def flooded(now: float) -> None:
+        if not passed_at and production.record(R2).rollout.passed:
+            passed_at.append(now)
+            production.fails[B] = 0.5
+            for _ in range(400):  # twenty seconds' worth of reading
+                production.log.put()
+        if passed_at and now > passed_at[0] + 8:
+            for release in aborted:
+                production.wish(release, "abort")
+
+    production.on_second = flooded
+
+    production.carry()
+
+    assert production.verdicts() == {R2: BACK, R3: BACK}
+    assert production.champion() == A
+    assert messages(production) == []
+
+
 def test_one_that_is_held_until_time_is_up_ends_and_the_one_that_waited_is_promoted() -> None:
     production = of_two()
     production.wish(R3, "pause")
@@ -141,15 +179,7 @@ def test_where_the_promotion_fails_nobody_else_is_promoted_in_its_place() -> Non
 
 
 def test_who_is_promoted_by_hand_ends_the_others_first() -> None:
-    production = of_three()
-    wished = iter([R4])
-
-    def once_clear(_now: float) -> None:
-        if production.record(R4).rollout.clear:
-            for release in wished:
-                production.wish(release, "promote")
-
-    production.on_second = once_clear
+    production = wished_by_hand()
 
     production.carry()
 
@@ -330,11 +360,29 @@ def test_killed_between_the_end_of_the_others_and_the_promotion_nobody_is_promot
     assert messages(production) == []
 
 
+def test_killed_while_one_that_a_person_promotes_ends_the_others_each_of_them_ends_once() -> None:
+    production, killer = wished_by_hand(), Killer()
+    production.carry(killer)
+    assert production.verdicts() == {R2: OPEN, R3: OPEN, R4: PROMOTE}
+    routed = [at for at, name in enumerate(killer.names) if name in ("append", "route")]
+
+    for place, at in enumerate(routed[-12::2]):
+        killed = wished_by_hand()
+        with pytest.raises(Killed):
+            killed.carry(Killer(at=at, after=bool(place % 2)))
+        killed.sleep(12.0)
+        killed.carry()
+
+        ended = [row.release for row in killed.ledger.rows(MODEL, events=(Event.ROLLOUT_ENDED,))]
+        assert (sorted(map(str, ended)), killed.champion()) == ([R2, R3, R4], D), at
+        assert messages(killed) == [], at
+
+
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def forged(production: SharedProduction, row: LedgerRow, path: Sequence[str | int], value: object) -> list[str]:
-    rows = with_payload(production.ledger.rows(MODEL), row.seq, doctored(row.payload, path, lambda _: value))  # type: ignore[arg-type]  # JSON
+def forged(production: SharedProduction, row: LedgerRow, path: Sequence[str | int], value: Json) -> list[str]:
+    rows = with_payload(production.ledger.rows(MODEL), row.seq, doctored(row.payload, path, lambda _: value))
     return [each.message for each in audit_rollouts(rows)]
 
 
@@ -356,3 +404,19 @@ def test_the_auditor_finds_errors_that_were_not_divided_and_others_that_were_lef
 
     for path, value in ((("course", "plan", "alpha"), 0.025), (("course", "beside"), [R3]), (("course", "beside"), [])):
         assert any("not the one that the spec" in each for each in forged(production, begun, path, value)), path
+
+
+def test_the_auditor_finds_an_arm_that_was_verified_otherwise_and_challengers_that_were_not_begun_together() -> None:
+    production = of_three()
+    production.carry()
+    own = (Event.ROUTING_VERIFIED,)
+    placed = production.ledger.rows(MODEL, release=R3, events=own)[0]
+    begun = production.ledger.rows(MODEL, release=R4, events=(Event.ROLLOUT_BEGUN,))[0]
+
+    for key, value in (("bundle", A), ("weight", 0.5), ("name", "challenger-4")):
+        assert any("challenger-2" in each for each in forged(production, placed, ("arms", 1, key), value)), key
+    arm = forged(production, begun, ("course", "arm"), "challenger-1")
+    assert any("its arm is challenger-1, as that of toy-0002 beside it" in each for each in arm)
+    assert any("none of 3" in each for each in forged(production, begun, ("course", "arm"), "challenger-9"))
+    beside = forged(production, begun, ("course", "beside"), ["toy-0002", "toy-0009"])
+    assert any("not begun beside the same challengers" in each for each in beside)

@@ -235,6 +235,8 @@ def test_a_spec_that_changed_meanwhile_ends_them_and_the_champion_answers(place:
     asked = place.production.router.asked(MODEL)
     assert asked is not None
     assert asked.arms == ()
+    routed = [arm.bundle for each in place.production.router.placed for arm in each.arms]
+    assert set(routed) <= {A}, "one whose approval is void met users while the one before it was taken out"
 
 
 def test_a_release_that_has_not_its_turn_is_refused_by_name_with_what_to_do(place: Place) -> None:

@@ -160,6 +160,17 @@ def test_a_slice_without_labels_is_not_passed_silently() -> None:
     assert "AA (loss: needs 50 entities" in said.reason
 
 
+def test_a_large_slice_without_labels_is_not_passed_by_as_a_small_one() -> None:
+    tally = tally_of(by_carrier(fewest=60, loss_tolerated=0.05, may_be_small=True))
+    for number in range(800):
+        arm, carrier = ("champion", "challenger")[number % 2], CARRIERS[number // 2 % 2]
+        asked = request(arm, 0.5, entity=f"e{number}", slices={"carrier": carrier})
+        tally.take(seen(asked, labels=[label(asked, "no")] if carrier == "AA" else []))
+    said = shown(tally.counted(BEGAN + 10.0))
+    assert said.state is State.UNMET
+    assert "1 of 2 cannot be told yet: B6 (loss: needs 50 entities" in said.reason
+
+
 def test_pairs_of_a_shadow_count_in_their_slice() -> None:
     section = replace(
         section_of(RolloutStrategy.SHADOW, steps=(StepSection(shadow=1.0, bake_s=60.0),)),
@@ -210,6 +221,7 @@ def test_more_slices_than_the_error_was_split_over_are_not_to_be_trusted() -> No
         ({"values": ("a",), "edges": (1.0,)}, "rollout.subpopulations[0]"),
         ({"values": ()}, "rollout.subpopulations[0].values"),
         ({"edges": (2.0, 1.0)}, "rollout.subpopulations[0].edges"),
+        ({"edges": (1234567.0, 1234568.0, 1234569.0)}, "rollout.subpopulations[0].edges"),
     ],
 )
 def test_slices_that_cannot_be_told_apart_are_refused(told: dict[str, object], key: str) -> None:
@@ -236,6 +248,21 @@ def test_an_auditor_finds_slices_judged_by_other_rules_than_the_specs() -> None:
     assert doctored(fewest=1)
     assert doctored(most=1)
     assert doctored(column="origin")
+
+
+def test_an_auditor_finds_a_slice_with_more_scores_than_entities() -> None:
+    section = by_carrier(score_tolerated=0.05)
+    course, tally = course_of(section, sd=0.3), tally_of(section)
+    tally.take(_scored(np.random.default_rng(1), traffic(np.random.default_rng(1), 300, 0.2, {})))
+    counted = tally.counted(BEGAN)
+    told = evidence(counted, "population:carrier")
+    assert told.populations is not None
+    first, *others = told.populations.values
+    fewer = replace(told.populations, values=(replace(first, champion=1), *others))
+    pieces = tuple(replace(each, populations=fewer) if each is told else each for each in counted.evidence)
+
+    assert list(unlike_the_course(course, section, counted)) == []
+    assert any("more values" in each for each in unlike_the_course(course, section, replace(counted, evidence=pieces)))
 
 
 def false_alarms(runs: int, seed: int, looks: int = 40) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from lockgate.core.ids import Json
 from lockgate.core.ledger import Event
-from lockgate.core.online.guardrails import RolloutVerdict
+from lockgate.core.online.guardrails import LOST_FRACTION, LOST_LINES, RolloutVerdict
 from lockgate.core.rollout.routing import CHALLENGER
 from lockgate.stages.audit_rollout import audit_rollouts
 from lockgate.stages.reading_log import CATCH_UP_S
@@ -32,6 +33,22 @@ def once_shown(production: Production, then: Callable[[], None]) -> None:
         if RolloutVerdict.PROMOTE in (each.non_inferior for each in record.looks):
             done.append(now)
             then()
+
+    production.on_second = look
+
+
+def once_clear(production: Production, then: Callable[[], None], *, wish: str) -> None:
+    """Do something, once, when a look was clear, and ask for something five seconds later."""
+    at: list[float] = []
+
+    def look(now: float) -> None:
+        record = production.record()
+        if not at and record is not None and record.rollout.clear:
+            at.append(now)
+            then()
+        elif len(at) == 1 and now >= at[0] + 5:
+            at.append(now)
+            production.wish(wish)
 
     production.on_second = look
 
@@ -85,6 +102,23 @@ def test_harm_in_a_log_that_is_behind_rolls_back_at_once() -> None:
     assert not list(audit_rollouts(production.ledger.rows(MODEL)))
 
 
+def test_a_person_cannot_promote_by_a_look_that_knew_nothing_of_what_is_unread() -> None:
+    production = begun(section=SHORT, rate=20)
+
+    def flooded() -> None:
+        production.fails[CHALLENGER] = 0.5
+        for _ in range(400):  # twenty turns' worth of reading
+            production.log.put()
+
+    once_clear(production, flooded, wish="promote")
+
+    ended = carried(production)
+
+    assert (ended.verdict, production.champion()) == (RolloutVerdict.ROLL_BACK, A)
+    assert any("refused" in str(row.payload["state"]) for row in production.rows(Event.ROLLOUT_MOVED))
+    assert not list(audit_rollouts(production.ledger.rows(MODEL)))
+
+
 def test_a_log_that_cannot_be_read_at_the_end_promotes_nobody() -> None:
     production = begun(section=SHORT, rate=20)
 
@@ -109,6 +143,27 @@ def test_lost_requests_beyond_a_tiny_share_make_every_look_blind(lost: int, verd
     assert not list(audit_rollouts(production.ledger.rows(MODEL)))
     if verdict is RolloutVerdict.INCONCLUSIVE:
         assert "60 of" in ended.reason
+
+
+def test_the_plan_is_not_looked_at_while_more_is_lost_than_it_can_bear() -> None:
+    patient = replace(CANARY.guardrails, patience=100)
+    production = begun(section=replace(CANARY, steps=CANARY.steps[-1:], guardrails=patient))
+    lost = iter([8])
+
+    def once(_now: float) -> None:
+        for each in lost:
+            production.log.put(lost=each)
+
+    production.on_second = once
+
+    ended = carried(production)
+
+    told = [row.payload for row in production.rows(Event.ROLLOUT_LOOK) if row.payload.get("effect") is not None]
+    counted = [cast("dict[str, float]", payload["counted"]) for payload in told]
+    assert counted, "nothing was lost that was not soon a small part, so the plan was looked at"
+    assert all(each["lost_requests"] <= LOST_LINES + LOST_FRACTION * each["read_requests"] for each in counted)
+    assert ended.verdict is RolloutVerdict.PROMOTE
+    assert not list(audit_rollouts(production.ledger.rows(MODEL)))
 
 
 def test_lost_requests_do_not_hide_harm() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from lockgate.core.contract import LogPolicy
@@ -19,13 +18,13 @@ from lockgate.serving.log.archive_status import Kept
 from lockgate.serving.log.binary_columns import BINARY_ROWS, Line
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.logged_line import LoggedLine, read_line
-from lockgate.serving.log.packed_columns import listed
+from lockgate.serving.log.packed_columns import PackedColumn, listed, packed, packed_labels
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.record import LineEncoder
 from lockgate.serving.log.segments import Segment, binary_file, segments
 from lockgate.serving.log.segments import lines as log_lines
 from lockgate.serving.model.column_values import CodedStrings, Columns, Labels, MatrixColumns
-from lockgate.serving.protocols.arrow import _array as arrow_array
+from lockgate.serving.protocols.arrow_answer import stream
 from lockgate.serving.protocols.v2_binary import raw_bytes
 from tests.bundles import contract
 from tests.unit.serving.test_log_archive import read as archived
@@ -319,8 +318,22 @@ def test_labels_are_the_list_that_they_stand_for() -> None:
 def test_labels_are_sent_byte_for_byte_as_their_list_is(classes: tuple[str, ...]) -> None:
     labels = Labels(np.arange(100) % len(classes), np.array(classes, object))
     assert raw_bytes(labels) == raw_bytes(labels.tolist())
-    sent, listed_one = (
-        pa.RecordBatch.from_arrays([arrow_array(data)], ["label"]).serialize().to_pybytes()
-        for data in (labels, labels.tolist())
-    )
+    sent, listed_one = (stream({"label": data}, {"prediction_id": "p-1"}) for data in (labels, labels.tolist()))
     assert sent == listed_one
+
+
+@pytest.mark.parametrize(
+    ("codes", "classes"),
+    [
+        ([1, 0, 1, 1], ("no", "yes")),
+        ([1, 1, 1, 1], ("no", "yes")),  # nobody got the first class
+        ([0] * 40, ("only",)),
+        ([*range(127, -1, -1)], tuple(map(str, range(128)))),
+        ([*range(200)], tuple(map(str, range(200)))),  # more than a byte counts
+    ],
+)
+def test_labels_are_logged_byte_for_byte_as_their_column_is(codes: list[int], classes: tuple[str, ...]) -> None:
+    labels = Labels(np.array(codes), np.array(classes, object))
+    said = b"".join(packed_labels(labels))
+    assert said == b"".join(packed(labels.coded))
+    assert msgspec.json.decode(said, type=PackedColumn).tolist() == labels.tolist()

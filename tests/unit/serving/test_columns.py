@@ -233,3 +233,31 @@ def test_a_matrix_is_encoded_as_its_columns_are_and_left_as_it_came(
         assert (whole.rows, whole.flags) == (apart.rows, apart.flags)
         np.testing.assert_array_equal(whole.numbers, apart.numbers)
     assert matrix.tobytes() == before
+
+
+@pytest.mark.parametrize("rows", [63, 64, 100, 128, 200])
+def test_the_bounds_of_many_rows_are_those_of_each_row(rows: int) -> None:
+    bounds = InputEncoder(contract()).bounds
+    chance = np.random.default_rng(rows)
+    numbers = chance.uniform(0, 90, (rows, 2)).astype(np.float32)
+    assert bounds.check(numbers) is None
+    for share in (1, 20):
+        at = chance.integers(0, rows, share), chance.integers(0, 2, share)
+        numbers[at] = chance.choice(np.array([np.nan, np.inf, -1e30, 1e30, 5.0], np.float32), share)
+        found = bounds.check(numbers)
+        one_by_one = [bounds.check(numbers[row : row + 1]) for row in range(rows)]
+        wanted = np.array([[False, False] if each is None else each[0].tolist() for each in one_by_one])
+        assert np.array_equal(np.zeros((rows, 2), np.bool_) if found is None else found, wanted)
+
+
+def test_a_dictionary_that_came_before_is_encoded_and_flagged_as_the_first_time() -> None:
+    encoder = InputEncoder(coded_contract())
+    (name, *_) = [each.column.name for each in encoder._coded]
+    known = tuple(sorted(encoder._coded[0].categories or ()))
+    row = {column: values * 3 for column, values in ROW.items()}
+    for values, flagged in ((known, False), ((*known, "unheard of"), True)):
+        codes = np.array([0, -1, len(values) - 1], np.int32)
+        found = [encoder.encode({**row, name: CodedStrings(codes, values)}, 10) for _ in range(3)]
+        assert all(np.array_equal(each.numbers, found[0].numbers, equal_nan=True) for each in found)
+        assert all(each.flags == found[0].flags for each in found)
+        assert ("unknown_category" in {flag.flag for flag in found[0].flags}) == flagged

@@ -469,7 +469,7 @@ def test_nothing_that_the_policy_hides_is_in_a_packed_line(tmp_path: Path) -> No
     ],
 )
 def test_a_packed_array_is_the_same_bit_by_bit_in_the_fewest_bytes(array: np.ndarray, dtype: str) -> None:
-    with np.errstate(all="ignore"):
+    with np.errstate(all="raise"):
         text = b"".join(packed(array))
     read = msgspec.json.decode(text, type=PackedColumn)
     assert (read.dtype, len(read), read.is_sound) == (dtype, len(array), True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from lockgate.core.alerting.alert import Action, action_of
+from lockgate.core.alerting.alert import Action, action_of, key_of_row
 from lockgate.core.ledger import LedgerRow
 
 BUDGET_WINDOW = timedelta(days=30)
@@ -35,6 +36,11 @@ class Budget:
 def budget(rows: Iterable[LedgerRow], now: datetime, allowed: float) -> Budget:
     """Return how one model's alerts of the last 30 days compare with the false alarms that are allowed."""
     recent = [row for row in rows if action_of(row) is not None and now - row.at <= BUDGET_WINDOW]
-    raised = sum(action_of(row) is Action.RAISED for row in recent)
-    false_alarms = sum(row.payload.get("false_alarm") is True for row in recent)
-    return Budget(raised=raised, false_alarms=false_alarms, allowed=allowed)
+    raisings: Counter[str] = Counter()
+    called: set[tuple[str, int]] = set()  # once a raising, however often people say so
+    for row in recent:
+        key = key_of_row(row)
+        raisings[key] += action_of(row) is Action.RAISED
+        if row.payload.get("false_alarm") is True:
+            called.add((key, raisings[key]))
+    return Budget(raised=raisings.total(), false_alarms=len(called), allowed=allowed)

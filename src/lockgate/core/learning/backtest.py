@@ -29,6 +29,10 @@ HALF_LIFE_DAYS = (60,)
 """What is tried unless told otherwise. Ours: a season, and a weight that a season leaves a third of."""
 
 
+MOST_DAYS = 36_500
+"""A longer window holds no more: ours, a hundred years, and far within what dates can be reckoned with."""
+
+
 class Period(StrEnum):
     """How often a release would have been made, and how long each answers."""
 
@@ -101,11 +105,11 @@ def candidates(
         weighs: Whether the family's fit takes weights; without, no weighted window is tried.
 
     Raises:
-        BadInput: A length is less than a day.
+        BadInput: A length is less than a day, or more than `MOST_DAYS`.
     """
-    wrong = [days for days in (*rolling, *half_lives) if days < 1]
+    wrong = [days for days in (*rolling, *half_lives) if not 1 <= days <= MOST_DAYS]
     if wrong:
-        raise BadInput(f"a window of {wrong[0]} days holds nothing; give a day or more")
+        raise BadInput(f"a window of {wrong[0]} days cannot be tried; give 1 to {MOST_DAYS} days")
     tried = [window_of(spec), Candidate(window=Window.EXPANDING)]
     tried += [Candidate(window=Window.ROLLING, days=days) for days in rolling or ROLLING_DAYS]
     if weighs:

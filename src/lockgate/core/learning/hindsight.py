@@ -1,7 +1,8 @@
 """What became of decisions: which champion answered which landed rows, and what the other answer would have given.
 
     took over      release R's bundle replaced another one: both are asked the rows that landed after R's data, until
-                   the data of the release that replaced it. Had we not retrained, the one before had answered them.
+                   the data of the next release that took over. Had we not retrained, the one before had answered them;
+                   where it was put back meanwhile, it did.
     held back      the policy said no: the champion of then is asked the rows that landed since, until another one took
                    over, and held against its own holdout. What it lost is the most that a release could have saved.
 
@@ -40,7 +41,7 @@ class TookOver:
         release: The release that brought it.
         bundle: What took over.
         before: What served until then.
-        until: The bundle that replaced it; None while it serves.
+        until: The bundle of the next release that took over; None where none did.
     """
 
     seq: int
@@ -63,7 +64,8 @@ class HeldBack:
         times: How often it was said.
         champion: What served; None where nothing did.
         after: The table's version then; None before the first batch.
-        until: The bundle that took over next; None where none did.
+        until: The bundle that took over next; None where none did, or where an earlier one was put back.
+        until_version: The table's version when an earlier one was put back; else None.
     """
 
     seq: int
@@ -73,52 +75,84 @@ class HeldBack:
     champion: Digest | None
     after: int | None
     until: Digest | None = None
+    until_version: int | None = None
     times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """Another bundle serves production: from which row on, whether it had served before, at which table's version."""
+
+    seq: int
+    bundle: str
+    put_back: bool
+    version: int | None
 
 
 def took_over(rows: Sequence[LedgerRow]) -> tuple[TookOver, ...]:
     """Return the take-overs of a model's rows, oldest first; what was put back (it had served before) is none."""
-    changes = [row for row in rows if _is_change(row)]
-    served: set[str] = set()
+    changes = {each.seq: each for each in _changes(rows)}
     found: list[TookOver] = []
-    for place, row in enumerate(changes):
-        before, bundle = row.payload.get("from"), str(row.payload["to"])
-        if before and bundle not in served:
-            until = str(changes[place + 1].payload["to"]) if place + 1 < len(changes) else None
-            found.append(
-                TookOver(seq=row.seq, at=row.at, release=str(row.release or ""), bundle=Digest(bundle),
-                         before=Digest(str(before)), until=Digest(until) if until else None)
-            )  # fmt: skip
-        served |= {bundle, *([str(before)] if before else [])}
+    for row in rows:
+        before, change = row.payload.get("from"), changes.get(row.seq)
+        if change is None or change.put_back or not before:
+            continue
+        until = next((each.bundle for each in changes.values() if each.seq > row.seq and not each.put_back), None)
+        found.append(
+            TookOver(seq=row.seq, at=row.at, release=str(row.release or ""), bundle=Digest(change.bundle),
+                     before=Digest(str(before)), until=Digest(until) if until else None)
+        )  # fmt: skip
     return tuple(found)
 
 
 def held_back(rows: Sequence[LedgerRow]) -> tuple[HeldBack, ...]:
     """Return the times in which the policy said no, oldest first; the same champion and rows make one of several."""
     found: dict[tuple[object, ...], HeldBack] = {}
+    changes = _changes(rows)
     champion: str | None = None
     version: int | None = None
-    for place, row in enumerate(rows):
+    for row in rows:
+        version = _version(row, version)
         if _is_change(row):
             champion = str(row.payload["to"])
-        elif row.event is Event.BATCH_INGESTED and isinstance(row.payload.get("table_version"), int):
-            version = int(str(row.payload["table_version"]))
         elif row.event is Event.RETRAINING_DECIDED and row.payload.get("train") is False:
-            later = next((each for each in rows[place:] if _is_change(each)), None)
+            later = next((each for each in changes if each.seq > row.seq), None)
             key = (champion, version, None if later is None else later.seq)
             known = found.get(key)
             found[key] = _held(row, champion, version, later) if known is None else _again(known)
     return tuple(found.values())
 
 
-def _held(row: LedgerRow, champion: str | None, version: int | None, later: LedgerRow | None) -> HeldBack:
+def _held(row: LedgerRow, champion: str | None, version: int | None, later: _Change | None) -> HeldBack:
     trigger = row.payload.get("trigger")
     kind = trigger.get("kind") if isinstance(trigger, Mapping) else None
+    put_back = later is not None and later.put_back
     return HeldBack(
         seq=row.seq, at=row.at, trigger=str(kind or "?"), why=str(row.payload.get("why", "")),
         champion=Digest(champion) if champion else None, after=version,
-        until=None if later is None else Digest(str(later.payload["to"])),
+        until=None if later is None or put_back else Digest(later.bundle),
+        until_version=later.version if later is not None and put_back else None,
     )  # fmt: skip
+
+
+def _changes(rows: Sequence[LedgerRow]) -> list[_Change]:
+    """Return when another bundle came to serve, oldest first."""
+    served: set[str] = set()
+    version: int | None = None
+    found: list[_Change] = []
+    for row in rows:
+        version = _version(row, version)
+        if _is_change(row):
+            bundle = str(row.payload["to"])
+            found.append(_Change(seq=row.seq, bundle=bundle, put_back=bundle in served, version=version))
+            served |= {bundle, str(row.payload.get("from"))}
+    return found
+
+
+def _version(row: LedgerRow, before: int | None) -> int | None:
+    """Return the table's version after a row."""
+    taken = row.payload.get("table_version") if row.event is Event.BATCH_INGESTED else None
+    return taken if isinstance(taken, int) else before
 
 
 def _again(held: HeldBack) -> HeldBack:

@@ -183,6 +183,15 @@ def blindness(look: Look, declared: Collection[str] = ()) -> str | None:
     return None if broken is None else f"{broken.guardrail} is not to be trusted: {broken.reason}"
 
 
+def lost_too_many(lost_requests: int, read_requests: int) -> bool:
+    """Tell whether so many logged requests were lost that what was read may tell another story.
+
+    >>> lost_too_many(2, 0), lost_too_many(3, 900), lost_too_many(3, 1000)
+    (False, True, False)
+    """
+    return lost_requests > LOST_LINES + LOST_FRACTION * read_requests
+
+
 def _unread(look: Look) -> str | None:
     """Return why the counts are not those of the share's traffic; None where they are, but for an accident's worth."""
     if not 0 <= look.share <= 1:
@@ -190,7 +199,7 @@ def _unread(look: Look) -> str | None:
     if look.behind:
         return "the log was not read to its end, so what was counted is a part"
     lost, logged = look.lost_requests, look.lost_requests + look.read_requests
-    if lost > LOST_LINES + LOST_FRACTION * look.read_requests:
+    if lost_too_many(lost, look.read_requests):
         return f"{lost} of {logged} logged requests cannot be read any more"
     return None
 

@@ -48,7 +48,7 @@ def _state(populations: Populations, found: Sequence[Judged], part: float) -> tu
     if not populations.values:
         return State.UNMET, f"no request has named its {populations.column} yet"
     missing = _missing(populations, found)
-    if missing and not (populations.may_be_small and len(missing) < len(populations.values)):
+    if missing and not _may_pass(populations, missing):
         return State.UNMET, f"{len(missing)} of {len(populations.values)} cannot be told yet: {_listed(missing)}"
     told = [each for each in populations.values if each.value not in missing]
     smallest = min(told, key=lambda each: each.smaller)
@@ -59,6 +59,12 @@ def _state(populations: Populations, found: Sequence[Judged], part: float) -> tu
     )
     passed = f"; passed by as the spec allows: {_listed(missing)}" if missing else ""
     return State.CLEAR, said + passed
+
+
+def _may_pass(populations: Populations, missing: dict[str, str]) -> bool:
+    """Tell whether a promotion may go by all that are missing: each is small, and not every one there is."""
+    small = {each.value for each in populations.values if each.smaller < populations.fewest}
+    return populations.may_be_small and small.issuperset(missing) and len(missing) < len(populations.values)
 
 
 def _missing(populations: Populations, found: Sequence[Judged]) -> dict[str, str]:

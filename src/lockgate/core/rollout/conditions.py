@@ -72,3 +72,7 @@ def _refuse_muddled(key: str, section: SubpopulationSection) -> None:
     edges = section.edges
     if edges is not None and (not edges or list(edges) != sorted(set(edges))):
         raise refusal(f"{key}.edges", f"is {list(edges)}; ranges ascend, each once; or leave it out")
+    if edges is not None and len({f"{each:g}" for each in edges}) < len(edges):
+        raise refusal(
+            f"{key}.edges", f"is {list(edges)}; populations are named by six digits, which must tell them apart"
+        )

@@ -50,6 +50,23 @@ class AlertsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JointSection:
+    """Whether features are watched together: has their combination moved though each alone has not.
+
+    Attributes:
+        enabled: Once a day and bundle, some seconds of one processor; false: it is measured at each release alone.
+        rows: Rows of a side that are compared at most; they bound time and memory.
+        excess_auc: By how much more AUC a classifier that sees features together must tell the days from training than
+            one that sees each alone (lower bound of the interval by day). 0.03: ours; months of the same law stay
+            below it, a correlation that moves by 0.5 is above it.
+    """
+
+    enabled: bool = True
+    rows: Annotated[int, Ge(1_000), Le(50_000)] = 10_000
+    excess_auc: Annotated[float, Gt(0), Lt(0.5)] = 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoringSection:
     """What is watched of a champion while it serves.
 
@@ -62,6 +79,7 @@ class MonitoringSection:
             numbers in the label's unit); null: 5 % of what it was at release.
         coverage: Least share of rows old enough to have a label that must have one.
         unseen: Share of rows with a value that training never saw, per feature, that is shown.
+        joint: Whether features are watched together, too.
         max_model_age_days: A champion that is older is told of; null: it is not.
         max_data_age_days: Training data that is older is told of; null: it is not.
         slo: What callers are promised.
@@ -75,6 +93,7 @@ class MonitoringSection:
     loss_tolerated: Annotated[float, Ge(0)] | None = None
     coverage: Fraction = 0.5
     unseen: Fraction = 0.05
+    joint: JointSection = field(default_factory=JointSection)
     max_model_age_days: Positive | None = None
     max_data_age_days: Positive | None = None
     slo: SloSection = field(default_factory=SloSection)

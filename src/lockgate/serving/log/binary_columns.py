@@ -13,6 +13,7 @@ belongs to nobody.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ BINARY_ROWS: Final = (
 )
 _REMEMBERED: Final = 64
 _WIDE: Final = 8
+_SHORT: Final = frozenset(dtype for dtype in DTYPES if dtype.itemsize < _WIDE)
 
 
 class Line(msgspec.Struct, gc=False):
@@ -106,6 +108,25 @@ class BinaryColumns:
         self._add(matrix)
         return said
 
+    def arrays(self, columns: Columns) -> bytes | None:
+        """Return the JSON of columns that are all short arrays and coded strings, as `column` makes it; else None."""
+        pieces, arrays, at = [], [], self._size
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype in _SHORT:
+                array, values = np.ascontiguousarray(column), None
+            elif isinstance(column, CodedStrings):
+                array, values = used_codes(column)
+            else:
+                return None
+            pieces.append(b"%b%d" % (_start(name, array.dtype), at))
+            if values is not None:
+                pieces[-1] += b',"values":%b' % orjson.dumps(values)
+            arrays.append(array)
+            at += array.nbytes
+        for array in arrays:
+            self._add(array)
+        return b"{%b}}" % b"},".join(pieces)
+
     def column(self, column: Packable) -> tuple[bytes, int]:
         """Return the JSON of a column, and how many bytes were looked at for it."""
         end = b"}"
@@ -124,6 +145,11 @@ class BinaryColumns:
         if array.size:  # a view of nothing cannot be cast, and says nothing
             self.blobs.append(array.data.cast("B"))
             self._size += array.nbytes
+
+
+@functools.lru_cache(maxsize=1024)
+def _start(name: str, dtype: np.dtype[Any]) -> bytes:
+    return b'%b:{"dtype":"%b","from":' % (orjson.dumps(name), dtype.str.encode())
 
 
 def is_binary(column: object) -> TypeGuard[Packable]:

@@ -22,7 +22,7 @@ import orjson
 from lockgate.core.contract import ColumnType, ModelContract
 from lockgate.serving.log.binary_columns import BINARY_ROWS, BinaryColumns, Line, is_binary
 from lockgate.serving.log.keyed_hash import KeyedHash
-from lockgate.serving.log.packed_columns import PACKED_ROWS, PIECE_BYTES, is_packable, packed
+from lockgate.serving.log.packed_columns import PACKED_ROWS, PIECE_BYTES, is_packable, packed, packed_labels
 from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, Labels, MatrixColumns, RowColumns, Values
 
 WHOLE_ROWS: Final = 256  # ours: a request with more is work enough for one go of the writer
@@ -123,8 +123,7 @@ class LineEncoder:
             # orjson's bytes keep the 8 kB they were written into, for as long as the line waits for the disk
             return Line([memoryview(line).tobytes()])
         self._binary.take()  # what a line that failed has left
-        with np.errstate(all="ignore"):  # whether a cast kept every bit is looked at afterwards
-            pieces = [*self._pieces(fields)]
+        pieces = [*self._pieces(fields)]
         blobs = self._binary.take()
         if not blobs:
             return Line([*pieces, b"}\n"])
@@ -200,9 +199,9 @@ class LineEncoder:
                 yield from self._column_pieces(columns, binary=name == "inputs" and fields["rows"] > BINARY_ROWS)
 
     def _column_pieces(self, columns: Columns, *, binary: bool) -> Iterator[bytes]:
-        matrix = self._binary.matrix(columns) if binary else None
-        if matrix is not None:
-            yield matrix
+        together = (self._binary.matrix(columns) or self._binary.arrays(columns)) if binary else None
+        if together is not None:
+            yield together
             return
         start, unbroken = b"{", 0
         for name, column in (columns.contiguous() if isinstance(columns, MatrixColumns) else columns).items():
@@ -219,7 +218,7 @@ class LineEncoder:
     def _costed(self, column: Values, *, binary: bool) -> Iterable[tuple[bytes, int]]:
         """Return the pieces of a column, each with what it costs, in bytes of base64."""
         if isinstance(column, Labels):
-            column = column.coded
+            return ((piece, len(piece)) for piece in packed_labels(column))
         if binary and is_binary(column):
             return (self._binary.column(column),)
         if is_packable(column):

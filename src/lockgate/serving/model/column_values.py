@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, overload
@@ -78,6 +79,27 @@ class Labels(Sequence[str]):
     def coded(self) -> CodedStrings:
         """The same as a column."""
         return CodedStrings(self.codes.astype(np.int32), tuple(self.classes.tolist()))
+
+
+def joined(texts: Sequence[bytes], codes: npt.NDArray[np.intp]) -> bytes:
+    """Return the texts that codes stand for, one after the other, with no Python object a row.
+
+    >>> joined((b"no", b"yes"), np.array([1, 0, 1]))
+    b'yesnoyes'
+    """
+    padded, kept = _padded(tuple(texts))
+    octets = padded.take(codes, axis=0)
+    return octets.tobytes() if kept is None else octets[kept.take(codes, axis=0)].tobytes()
+
+
+@functools.lru_cache(maxsize=64)
+def _padded(texts: tuple[bytes, ...]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
+    """Return texts as uint8 [texts, longest], and which of it is theirs; None: all of it."""
+    lengths = np.array([len(text) for text in texts])
+    width = int(lengths.max(initial=0))
+    padded = np.frombuffer(b"".join(text.ljust(width) for text in texts), np.uint8).reshape(len(texts), width)
+    kept = np.arange(width) < lengths[:, None]
+    return padded, None if kept.all() else kept
 
 
 Values: TypeAlias = Sequence[object] | npt.NDArray[Any] | CodedStrings

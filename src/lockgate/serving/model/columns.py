@@ -169,8 +169,10 @@ class InputEncoder:
     def _encode_matrix(self, given: npt.NDArray[Any], max_rows: int) -> Encoded:
         """Return a matrix that is the graph's own but for its type; a copy of it only where something is changed."""
         _check_rows(len(given), max_rows)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, where the column can be named
-            numbers: Matrix = given.astype(np.float32, copy=False)
+        numbers: Matrix = given
+        if given.dtype != np.float32:
+            with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, which name the column
+                numbers = given.astype(np.float32)
         doubtful = self.bounds.check(numbers)
         if doubtful is None:
             return Encoded(numbers, None, len(numbers), ())
@@ -223,7 +225,7 @@ class InputEncoder:
         """Return float32 [rows, k + coded], the codes still empty, NaN for null, infinite beyond float32."""
         # columns side by side are written faster; many are worth turning the whole afterwards
         matrix = np.empty((self.width, rows), np.float32).T if rows > _FEW else np.empty((rows, self.width), np.float32)
-        lists = []
+        lists: list[Any] = []  # looked at below: numbers, None and arrays of them
         for column in self._numeric:
             values = columns[column.name]
             if isinstance(values, CodedStrings) or (isinstance(values, np.ndarray) and values.dtype.kind not in "fiu"):
@@ -231,13 +233,21 @@ class InputEncoder:
             if not isinstance(values, np.ndarray) and not faults.NUMBERS.issuperset(map(type, values)):
                 raise faults.wrong_value(column, values, faults.NUMBERS)
             lists.append(values)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, where the column can be named
-            for at, values in enumerate(lists):
-                try:
-                    matrix[:, at] = values  # type: ignore[assignment]  # looked at above: numbers, None and arrays of them
-                except OverflowError:  # an integer that not even a double holds
-                    matrix[:, at] = [_as_double(value) for value in values]
+        if all(isinstance(values, np.ndarray) and values.dtype == np.float32 for values in lists):
+            _fill(matrix, lists)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):  # looked for by the bounds, which name the column
+                _fill(matrix, lists)
         return matrix
+
+
+def _fill(matrix: Matrix, lists: Sequence[Any]) -> None:
+    """Write columns into a matrix; numbers beyond float32 become infinite."""
+    for at, values in enumerate(lists):
+        try:
+            matrix[:, at] = values
+        except OverflowError:  # an integer that not even a double holds
+            matrix[:, at] = [_as_double(value) for value in values]
 
 
 def _check_rows(rows: int, max_rows: int) -> None:

@@ -97,7 +97,7 @@ class ServedModel:
         encoded = self.encoder.encode(columns, max_rows)
         scores = self.run(encoded.numbers, encoded.texts, limit_s)
         finite = np.isfinite(scores)
-        if not finite.all():
+        if np.count_nonzero(finite) != finite.size:  # `all` is Python in front of the same
             raise _not_finite(int(np.flatnonzero(~finite.reshape(encoded.rows, -1).all(axis=1))[0]))
         return Answer(self._named(scores), encoded.rows, encoded.flags)
 

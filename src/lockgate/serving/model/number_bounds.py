@@ -6,6 +6,7 @@ By the contract's `RequestPolicy` what does not is refused, clipped or flagged; 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from lockgate.core.contract import InputColumn, Policy, RangePolicy, RequestPolicy
 from lockgate.serving.model import column_faults as faults
 from lockgate.serving.model.column_values import CLIPPED, NULL, OUT_OF_RANGE, Flag, Flags, Matrix
+
+_BLOCK_ROWS: Final = 64  # ours: numpy compares rows of some two dozen numbers at a quarter of its pace
 
 
 class NumberBounds:
@@ -32,15 +35,30 @@ class NumberBounds:
         self._least = np.array(least + [-largest] * codes, np.float32)
         self._most = np.array(most + [largest] * codes, np.float32)
         self._nullable = np.array(nullable, np.bool_)
+        self._block_least = np.tile(self._least, _BLOCK_ROWS)
+        self._block_most = np.tile(self._most, _BLOCK_ROWS)
+        self._block_nullable = np.tile(self._nullable, _BLOCK_ROWS)
 
     def check(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
         """Return which numbers need a second look, bool like `numbers`; None: none, which is the common answer."""
-        kept = numbers >= self._least
-        kept &= numbers <= self._most
-        if np.count_nonzero(kept) == kept.size:  # `all` takes four times as long for so few
+        if len(numbers) < _BLOCK_ROWS or not numbers.flags.c_contiguous:
+            return _check(numbers, self._least, self._most, self._nullable)
+        rows = len(numbers)
+        blocks = slice(0, rows - rows % _BLOCK_ROWS), slice(rows - _BLOCK_ROWS, rows)  # the last may overlap
+        found = [(some, self._check_blocks(numbers[some])) for some in blocks]
+        if all(doubtful is None for _, doubtful in found):
             return None
-        kept |= np.isnan(numbers) & self._nullable
-        return None if np.count_nonzero(kept) == kept.size else ~kept
+        whole = np.zeros(numbers.shape, np.bool_)
+        for some, doubtful in found:
+            if doubtful is not None:
+                whole[some] = doubtful
+        return whole
+
+    def _check_blocks(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
+        """Return the same of whole blocks of rows."""
+        blocks = numbers.reshape(-1, _BLOCK_ROWS * numbers.shape[1])
+        doubtful = _check(blocks, self._block_least, self._block_most, self._block_nullable)
+        return None if doubtful is None else doubtful.reshape(numbers.shape)
 
     def settle(self, numbers: Matrix, doubtful: npt.NDArray[np.bool_], lacking: frozenset[str]) -> Flags:
         """Refuse, clip (in place) or flag the doubtful numbers of one request.
@@ -79,3 +97,15 @@ class NumberBounds:
                 return Flag(CLIPPED, column.name, tuple(rows.tolist()))
             case RangePolicy.FLAG:
                 return Flag(OUT_OF_RANGE, column.name, tuple(rows.tolist()))
+
+
+def _check(
+    numbers: Matrix, least: Matrix, most: Matrix, nullable: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_] | None:
+    """Return which numbers are not within their column's bounds, and not null where that is allowed; None: none."""
+    kept: npt.NDArray[np.bool_] = numbers >= least
+    kept &= numbers <= most
+    if np.count_nonzero(kept) == kept.size:  # `all` takes four times as long for so few
+        return None
+    kept |= np.isnan(numbers) & nullable
+    return None if np.count_nonzero(kept) == kept.size else ~kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from lockgate.serving.model import column_faults as faults
 from lockgate.serving.model.column_values import NULL, UNKNOWN_CATEGORY, CodedStrings, Flag, Flags, Values
 
 _NAN: Final = float("nan")
+_REMEMBERED: Final = 32  # ours: of values in the order of one caller's dictionary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class TextColumn:
         absent: What the graph takes for null.
         categories: What training saw; None: any string will do.
         policy: What is done with other values.
+        seen: By dictionaries of known values that came before, what the graph takes of each and, last, of null.
     """
 
     column: InputColumn
@@ -35,6 +37,7 @@ class TextColumn:
     absent: float | str
     categories: frozenset[str] | None
     policy: RequestPolicy
+    seen: dict[tuple[str, ...], npt.NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
     def coded(cls, column: InputColumn, values: Sequence[str], missing: str, policy: RequestPolicy) -> TextColumn:
@@ -81,9 +84,16 @@ class TextColumn:
                 return self._array([self.known[value] for value in values]), ()
             except (KeyError, TypeError):  # a value the tables do not hold, or none that could be in them
                 values = self._indexed(values)
+        taken = self.seen.get(values.values)
+        if taken is not None:
+            return taken.take(values.codes), tuple(self._null(values, lacking))  # -1, null, is the last one
         flags = (*self._null(values, lacking), *self._unknown(values))
-        taken = [*map(self._taken, values.values), self.absent]
-        return self._array(taken).take(values.codes), flags  # -1, null, is the last one
+        taken = self._array([*map(self._taken, values.values), self.absent])
+        if len(values.values) <= len(self.known) and all(value in self.known for value in values.values):
+            if len(self.seen) >= _REMEMBERED:
+                self.seen.clear()
+            self.seen[values.values] = taken
+        return taken.take(values.codes), flags
 
     def _taken(self, value: str) -> float | str:
         return value if self.codes is None else self.codes.get(value, _NAN)

@@ -8,23 +8,23 @@ from __future__ import annotations
 import asyncio
 import struct
 import sys
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Final, overload
 
 import orjson
 
 from lockgate.serving.http.handling import ARROW, Headers, Request, Response
-from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import Columns
-from lockgate.serving.model.dataplane import Output
 from lockgate.serving.options import Limits
+from lockgate.serving.protocols.arrow_answer import stream
 from lockgate.serving.protocols.arrow_columns import columns_of
+from lockgate.serving.protocols.arrow_plain import learn, read_plain
 from lockgate.serving.protocols.arrow_stream import Bounds, open_checked
 from lockgate.serving.protocols.asking import plain_row
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.service import Prediction
 
 if TYPE_CHECKING:
-    from pyarrow import Array, RecordBatch, RecordBatchStreamReader  # type: ignore[import-untyped]  # no stubs published
+    from pyarrow import RecordBatch, RecordBatchStreamReader  # type: ignore[import-untyped]  # no stubs published
 
 ARROW_TAKEN: Final = {ARROW.decode(): "An Arrow IPC stream, one field a column."}
 ARROW_GIVEN: Final = {
@@ -33,7 +33,6 @@ ARROW_GIVEN: Final = {
 }
 INLINE_BYTES: Final = 256 << 10  # ours: looked at, and where it unfolds to not much more, read, in 0.3 ms
 INLINE_DECODED_BYTES: Final = 1 << 20
-_END: Final = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream: a message of no bytes
 UNFOLDED: Final = 4  # ours: how many times the largest body a stream may become once it is decoded
 
 
@@ -72,11 +71,18 @@ def read_stream(body: bytes, bounds: Bounds, *, at_most: int | None = None) -> C
     Raises:
         RequestRefused: See `read_columns`.
     """
+    columns = read_plain(body, bounds)
+    if columns is not None:
+        return plain_row(columns)
     import pyarrow as pa
 
     try:
         reader, size = open_checked(body, bounds)
-        return None if at_most is not None and size > at_most else plain_row(columns_of(_only_batch(reader)))
+        if at_most is not None and size > at_most:
+            return None
+        columns = columns_of(_only_batch(reader))
+        learn(body, reader.schema)
+        return plain_row(columns)
     except (pa.ArrowException, OSError, ValueError, StopIteration, struct.error) as broken:
         said = str(broken).splitlines()[0][:200] if str(broken) else "it is empty"
         raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: {said}") from broken
@@ -99,8 +105,6 @@ def _only_batch(reader: RecordBatchStreamReader) -> RecordBatch:
 
 def arrow_response(prediction: Prediction, headers: Headers) -> Response:
     """Return an answer as an Arrow stream of one batch; what the protocols say beside outputs is in its metadata."""
-    import pyarrow as pa
-
     arm, answer = prediction.arm, prediction.answer
     said = {
         "model": arm.model.contract.model,
@@ -112,20 +116,4 @@ def arrow_response(prediction: Prediction, headers: Headers) -> Response:
         said["flags"] = orjson.dumps(answer.flags).decode()
     if prediction.fallback:
         said["fallback"] = "true"
-    arrays = [_array(data) for data in answer.outputs.values()]
-    batch = pa.RecordBatch.from_arrays(arrays, list(answer.outputs), metadata=said)
-    # what a stream's writer would write, for half of its price
-    return Response(200, b"".join((batch.schema.serialize(), batch.serialize(), _END)), ARROW, headers)
-
-
-def _array(data: Output) -> Array:
-    """Return an output as an Arrow array: strings, float32, or lists of as many float32 as there are classes."""
-    import pyarrow as pa
-
-    if isinstance(data, Labels):
-        classes = pa.array(data.classes.tolist(), pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(data.codes), classes).dictionary_decode()
-    numbers: Any = data
-    if type(data) is list or numbers.ndim == 1:
-        return pa.array(data)
-    return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), numbers.shape[1])
+    return Response(200, stream(answer.outputs, said), ARROW, headers)

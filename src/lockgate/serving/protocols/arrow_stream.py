@@ -31,7 +31,7 @@ _NOT_COMPRESSED: Final = -1
 _KNOWN: Final[dict[bytes, int]] = {}
 """Columns by a schema's metadata, where all of them are taken."""
 _UINT16, _UINT32 = struct.Struct("<H"), struct.Struct("<I")
-_INT32, _INT64 = struct.Struct("<i"), struct.Struct("<q")
+_INT16, _INT32, _INT64 = struct.Struct("<h"), struct.Struct("<i"), struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,16 @@ class Table:
         """Tell whether a field is there."""
         return self._field(number) is not None
 
+    def uint8(self, number: int) -> int:
+        """Return a field of one byte; its default is 0."""
+        at = self._field(number)
+        return 0 if at is None else self._data[at]
+
+    def int16(self, number: int) -> int:
+        """Return a field of two bytes; its default is 0."""
+        at = self._field(number)
+        return 0 if at is None else int(_INT16.unpack_from(self._data, at)[0])
+
     def int64(self, number: int) -> int:
         """Return a field of eight bytes; its default is 0."""
         at = self._field(number)
@@ -181,6 +191,22 @@ class Table:
         if at is None:
             raise ValueError(f"no field {number}")
         return Table(self._data, at + _UINT32.unpack_from(self._data, at)[0])
+
+    def maybe_table(self, number: int) -> Table | None:
+        """Return the table that a field refers to, None where there is none."""
+        return self.table(number) if self.has(number) else None
+
+    def tables(self, number: int) -> list[Table]:
+        """Return the tables of a vector; none where it is absent."""
+        at = self._field(number)
+        if at is None:
+            return []
+        vector = at + _UINT32.unpack_from(self._data, at)[0]
+        count = _UINT32.unpack_from(self._data, vector)[0]
+        if count > len(self._data) // _UINT32.size:
+            raise ValueError(f"a vector of {count} tables in {len(self._data)} bytes")
+        places = range(vector + 4, vector + 4 + 4 * count, 4)
+        return [Table(self._data, place + _UINT32.unpack_from(self._data, place)[0]) for place in places]
 
     def pairs(self, number: int) -> tuple[int, ...]:
         """Return a vector of pairs of int64, one after the other; none where it is absent."""

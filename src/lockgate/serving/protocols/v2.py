@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from lockgate import __version__
-from lockgate.serving.http.handling import Request, Response, Route, error_response, json_response, parse_json
+from lockgate.serving.http.handling import Request, Response, Route, error_response, json_response
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.protocols.arrow import (
@@ -22,9 +22,10 @@ from lockgate.serving.protocols.arrow import (
 )
 from lockgate.serving.protocols.asking import READ, authorize, choose, plain_row, predict
 from lockgate.serving.protocols.v2_answer import BINARY, infer_response
-from lockgate.serving.protocols.v2_binary import HEADER, split
+from lockgate.serving.protocols.v2_binary import HEADER
 from lockgate.serving.protocols.v2_model import form_of, is_row_major
-from lockgate.serving.protocols.v2_request import EVERYTHING, InferRequest, parse_infer, read_infer
+from lockgate.serving.protocols.v2_repeated import read_binary
+from lockgate.serving.protocols.v2_request import EVERYTHING, InferRequest, read_infer
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.service import Service
 
@@ -116,10 +117,7 @@ def _asked(request: Request) -> InferRequest:
     if not length:
         request.expect_json()
         return read_infer(request.body)
-    said, binary = split(request.body, length)
-    asked = parse_infer(parse_json(said), binary)
-    binary.end()
-    return asked
+    return read_binary(request.body, length)
 
 
 OCTETS: Final = BINARY.decode()

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lockgate.serving.model.column_values import Labels
+from lockgate.serving.model.column_values import Labels, joined
 from lockgate.serving.model.columns import CodedStrings, Values
 from lockgate.serving.refusals import Reason, refuse
 
@@ -41,6 +41,7 @@ _FORMATS: Final = {
     "BOOL": "B",
 }
 """The format characters of `struct`, which numpy knows as well."""
+_DTYPES: Final = {datatype: np.dtype(f"<{character}") for datatype, character in _FORMATS.items()}
 _LENGTH_BYTES: Final = 4
 _BOOLEANS: Final = frozenset((0, 1))
 _NEVER: Final = 0xFF  # in no UTF-8
@@ -78,7 +79,7 @@ class BinaryData:
         self._at += size
         if datatype == "BYTES":
             return _strings(name, data, elements)
-        dtype = np.dtype(f"<{_FORMATS[datatype]}")
+        dtype = _DTYPES[datatype]
         needed = elements * dtype.itemsize
         if needed != size:
             raise refuse(
@@ -172,8 +173,7 @@ def raw_bytes(data: npt.NDArray[np.float32] | Sequence[str]) -> bytes:
     if isinstance(data, np.ndarray):
         return data.astype("<f4", copy=False).tobytes()
     if isinstance(data, Labels):
-        sent = np.array([_Sent()[each] for each in data.classes.tolist()], object)
-        return b"".join(sent.take(data.codes).tolist())
+        return joined([_Sent()[each] for each in data.classes.tolist()], data.codes)
     return b"".join(map(_Sent().__getitem__, data))
 
 
