@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
 from collections.abc import Mapping
 
@@ -38,7 +39,7 @@ def our_facts(session: Session, results: Mapping[str, Result]) -> dict[str, dict
         running = session.running.get(shared)
         if running is None:
             continue
-        seen = our_counts(page(running))
+        seen = _settled(running)
         found[shared] = seen
         share = seen["challenger_share"]
         if not CHALLENGER_WEIGHT / 2 < share < CHALLENGER_WEIGHT * 2:
@@ -48,6 +49,16 @@ def our_facts(session: Session, results: Mapping[str, Result]) -> dict[str, dict
         if shared == "lockgate-shadow" and seen["shadow_rows"] < COMPLETE * seen["rows"]:
             _void(results, shared, f"the shadow answered {seen['shadow_rows']:.0f} of {seen['rows']:.0f} rows")
     return found
+
+
+def _settled(running: Running) -> dict[str, float]:
+    """Return the counts once the log has caught up; it is written off the hot path, half a second later at most."""
+    deadline = time.monotonic() + 5.0
+    while True:
+        seen = our_counts(page(running))
+        if seen["logged_rows"] >= seen["rows"] or time.monotonic() > deadline:
+            return seen
+        time.sleep(0.1)
 
 
 def our_counts(text: str) -> dict[str, float]:
