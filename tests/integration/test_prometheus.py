@@ -97,11 +97,17 @@ def _let_it_see(client: httpx.Client, url: str) -> None:
         httpx.post(f"{url}/invocations", content=b"{", trust_env=False)
         time.sleep(SCRAPE_S / 2)
         try:
-            if result(client, "rate(lockgate_responses_total[1m]) > 0") and set(_health(client).values()) == {"ok"}:
+            grew = result(client, "rate(lockgate_responses_total[1m]) > 0")
+            if grew and set(_health(client).values()) == {"ok"} and all(result(client, each) for each in recorded()):
                 return
         except httpx.TransportError:
             continue  # it starts
     raise AssertionError(f"after 60 s Prometheus has not seen the server: {_health(client)}")
+
+
+def recorded() -> list[str]:
+    """The series that rules record of a sound server."""
+    return [each["record"] for each in rules() if "record" in each and born(each["expr"])]
 
 
 def _health(client: httpx.Client) -> dict[str, str]:

@@ -173,7 +173,7 @@ def test_a_waiting_run_can_be_ended_under_a_name_of_its_own(prefect: PrefectApi)
 
 
 def test_an_unknown_deployment_names_those_that_are_there(prefect: PrefectApi) -> None:
-    with pytest.raises(BadInput, match="gate/toy, where/toy"):
+    with pytest.raises(BadInput, match="gate/toy, held/toy, where/toy"):
         prefect.start_run("release-model/typo", {})
 
 

@@ -110,9 +110,11 @@ class Follower:
         """Take in what happened so far without showing it."""
         for row in self._new_rows():
             self._note(row)
-        self._tasks |= {
-            str(each["id"]): str(each.get("state_type")) for each in self._services.runs.task_runs(self.followed.run)
-        }
+        try:
+            known = self._services.runs.task_runs(self.followed.run)
+        except (NotRunning, TransientError):
+            return  # it may be away for a minute; stages that it has finished are then told once more
+        self._tasks |= {str(each["id"]): str(each.get("state_type")) for each in known}
 
     def _new_rows(self) -> Sequence[LedgerRow]:
         ledger = self._services.ledger

@@ -12,7 +12,7 @@ from lockgate.cli.options import Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.core.estimates import items, number, read_estimate, within
 from lockgate.core.ids import Json, to_json
-from lockgate.core.learning.backtest import Period
+from lockgate.core.learning.periods import Period
 
 if TYPE_CHECKING:
     from lockgate.line.windows import Tell

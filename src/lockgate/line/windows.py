@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from lockgate.core.estimates import within
 from lockgate.core.ids import Json, digest_of, to_json
-from lockgate.core.learning.backtest import LEAST_TRAIN_DAYS, Candidate, Period, candidates, periods, words
+from lockgate.core.learning.backtest import LEAST_TRAIN_DAYS, Candidate, candidates, periods, words
+from lockgate.core.learning.periods import Period
 from lockgate.core.ledger import Event
 from lockgate.errors import BadInput, MeasurementError
 from lockgate.line.model_line import Line

@@ -20,7 +20,6 @@ from lockgate.core.intervals import Estimate
 from lockgate.core.learning.backtest import (
     Candidate,
     Compared,
-    Period,
     Says,
     candidates,
     periods,
@@ -28,6 +27,7 @@ from lockgate.core.learning.backtest import (
     window_of,
     with_window,
 )
+from lockgate.core.learning.periods import Period
 from lockgate.core.ledger import Event
 from lockgate.core.spec import IncidentSection, ReleaseSpec, RetrainingSection, SplitMethod, TrainingSection, Window
 from lockgate.errors import BadInput, TransientError

@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from lockgate.core.ids import Json
 from lockgate.core.intervals import CONFIDENCE, Estimate
+from lockgate.core.learning.periods import Period
 from lockgate.core.spec import ReleaseSpec, Window
 from lockgate.errors import BadInput
 
@@ -31,13 +32,6 @@ HALF_LIFE_DAYS = (60,)
 
 MOST_DAYS = 36_500
 """A longer window holds no more: ours, a hundred years, and far within what dates can be reckoned with."""
-
-
-class Period(StrEnum):
-    """How often a release would have been made, and how long each answers."""
-
-    MONTH = "month"
-    WEEK = "week"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
