@@ -84,6 +84,7 @@ def by_module(items: list[pytest.Item]) -> tuple[list[Module], list[Module]]:
     for item in items:
         modules.setdefault(str(item.path), []).append(item)
     alone = [group for group in modules.values() if _marked(group, "e2e")]
+    alone.sort(key=lambda group: not all(_marked([item], "e2e") for item in group))  # the stack is taken down but once
     shared = [group for group in modules.values() if not _marked(group, "e2e")]
     shared.sort(key=lambda group: not _marked(group, "integration"))
     return [_ids(group) for group in alone], [_ids(group) for group in shared]
