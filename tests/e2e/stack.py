@@ -35,6 +35,7 @@ from tests.e2e.toy_project import FIRST_DAYS, rows
 T = TypeVar("T")
 LOOK_S = 0.1
 RELEASED_WITHIN_S = 240.0  # ours: a release takes half a minute; where five others want the two processors, three
+STALLED_S = 180.0  # ours: Prefect on SQLite answers nobody for a minute now and then, waiting for its own lock
 SETTLED = timedelta(seconds=5)
 ROW = {"a": 0.4, "b": -0.1, "c": "x"}
 
@@ -65,7 +66,7 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.services = Services(self.settings)
-        self.prefect = PrefectApi(self.settings.prefect_api, within_s=60, absent_s=60)
+        self.prefect = PrefectApi(self.settings.prefect_api, within_s=STALLED_S, absent_s=60)
 
     def close(self) -> None:
         """Close this process's connections."""
@@ -153,7 +154,7 @@ class Stack:
 
         return await_it(found, within_s, lambda: f"{event} {facts} of {model} after row {after}\n{self.story(model)}")
 
-    def await_open(self, model: str, *, after: int, within_s: float = 60) -> LedgerRow:
+    def await_open(self, model: str, *, after: int, within_s: float = STALLED_S) -> LedgerRow:
         return self.await_row(model, Event.RELEASE_OPENED, after=after, within_s=within_s)
 
     def await_question(self, release: str, *, after: int = 0, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
@@ -168,7 +169,7 @@ class Stack:
 
         question = await_it(asked, within_s, lambda: f"no question of {release}\n{self.story(model)}")
         run = str(question.payload["run"])
-        self.prefect.wait(run, lambda state: state.type == "PAUSED" or state.ended, within_s=60)
+        self.prefect.wait(run, lambda state: state.type == "PAUSED" or state.ended, within_s=STALLED_S)
         return question
 
     def await_end(self, release: str, *, after: int = 0, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
@@ -179,7 +180,7 @@ class Stack:
             lambda: f"{release} did not end\n{self.story(model)}",
         )
 
-    def await_state(self, run: str, *names: str, within_s: float = 60) -> str:
+    def await_state(self, run: str, *names: str, within_s: float = STALLED_S) -> str:
         """Wait until a run is in one of the states of these names."""
         return self.prefect.wait(run, lambda state: state.name in names, within_s=within_s).name
 

@@ -23,6 +23,8 @@ from lockgate.ports import RunState
 
 _BUSY = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _FORM_NOT_STORED = "schema not found"
+WITHIN_S = 75.0
+"""Seconds that a call may take. Prefect on SQLite waits up to 60 s for its own lock, and answers nobody meanwhile."""
 
 
 class PrefectApi:
@@ -32,7 +34,7 @@ class PrefectApi:
         self,
         api_url: str,
         *,
-        within_s: float = 20.0,
+        within_s: float = WITHIN_S,
         absent_s: float = 0.0,
         pause_s: float = 0.3,
         transport: httpx.BaseTransport | None = None,
