@@ -97,10 +97,10 @@ def begin_rollout(line: Line, release: str, *, run: str, beside: Sequence[str] =
         payload["refused"] = _waits_for_others(line, name)
     elif refused := too_many(attempt) or (refusals[0] if line.spec.rollout.plan.enforce and refusals else None):
         payload["refused"] = refused
-    return _standing(line, _unless_refused(line, _begun(line, name, payload)))
+    return _standing(line, _unless_refused(line, put_begun(line, name, payload)))
 
 
-def _begun(line: Line, name: ReleaseId, payload: dict[str, Json]) -> RolloutRecord:
+def put_begun(line: Line, name: ReleaseId, payload: dict[str, Json]) -> RolloutRecord:
     """Put the beginning on record, unless another process was first; return the rollout on record.
 
     Raises:

@@ -14,15 +14,15 @@ from lockgate.core.rollout.attempts import spent
 from lockgate.core.rollout.machine import Rollout
 from lockgate.core.rollout.record import RolloutRecord
 from lockgate.core.rollout.several import arm_name, course_beside
-from lockgate.errors import BadInput, IntegrityError, LedgerConflict
+from lockgate.errors import BadInput, IntegrityError
 from lockgate.line.attempts import attempt_of
 from lockgate.line.carrying import DECIDED, Page, Show, world_of
 from lockgate.line.counting import traffic_log
 from lockgate.line.giving_up import ACTOR, give_up, record_of, void_of
 from lockgate.line.model_line import Line
 from lockgate.line.planning import plan_of
-from lockgate.line.rolling import Standing, wished_again
-from lockgate.line.rollout import check_unchanged, finish_promotion, production, promotion_of, wait_for_drill
+from lockgate.line.rolling import Standing, put_begun, wished_again
+from lockgate.line.rollout import check_unchanged, finish_promotion, production, promotion_of
 from lockgate.line.several_words import arms_content
 from lockgate.stages import promote as promoting
 from lockgate.stages.rolling_several import Several, shared_arm
@@ -85,26 +85,7 @@ def _begin(line: Line, names: Sequence[ReleaseId], bundles: Mapping[ReleaseId, D
             course = replace(course, attempt=attempt)
             rollout = Rollout.at_start(name, bundles[name], champion, began=began)
             payload = record.begun_payload(course, rollout, salt=salt, run=run) | {"forecast": forecast.content}
-            _put_on_record(line, name, payload)
-
-
-def _put_on_record(line: Line, name: ReleaseId, payload: dict[str, Json]) -> None:
-    """Put a beginning on record, unless another process was first.
-
-    Raises:
-        TransientError: A drill is under way.
-    """
-    while True:
-        seen = line.ledger.last_seq(line.model)
-        found = record_of(line, name)
-        if found is not None and not found.ended:
-            return
-        wait_for_drill(line)
-        try:
-            line.ledger.append(line.model, Event.ROLLOUT_BEGUN, payload, release=name, actor=ACTOR, expect_seq=seen)
-        except LedgerConflict:
-            continue
-        return
+            put_begun(line, name, payload)
 
 
 def _salt(line: Line, names: Sequence[ReleaseId]) -> str:
