@@ -26,6 +26,7 @@ from lockgate.core.rollout.tally_entities import (
     stratum_of,
 )
 from lockgate.core.rollout.tally_kpis import Kpis, value_name
+from lockgate.core.rollout.tally_labelled import take_label, wait_for_label
 from lockgate.core.rollout.tally_latency import Histogram, OpenBlocks
 from lockgate.core.rollout.tally_losses import Due, Losses, Waiting
 from lockgate.core.rollout.tally_pairs import Agreement, Costs
@@ -149,23 +150,11 @@ class Intake:
         scores = (None, seen.scores) if arm else (seen.scores, None)
         period, propensity = period_of(state), self.strata.all[stratum].share
         waiting = Waiting(seen.time, key, stratum, period, propensity, *scores)
-        return self.wait(seen.prediction_id, waiting, state | ANSWERED)
-
-    def wait(self, prediction_id: str, waiting: Waiting, state: int) -> int:
-        """Let an answer wait for its label; return its entity's state, labelled where the label was there before."""
-        early = self.losses.wait(prediction_id, waiting)
-        return state | LABELLED if early is not None and self.losses.take(early, waiting) else state
+        return wait_for_label(self.losses, seen.prediction_id, waiting, state | ANSWERED)
 
     def label(self, label: LabelSeen) -> None:
         """Take up a label."""
-        answer = self.losses.answer_to(label)
-        if answer is None:
-            return
-        state = 0 if answer.key is None else self.entities.states[answer.key]
-        if state & LABELLED:
-            self.losses.give_up(label.prediction_id)
-        elif self.losses.take(label, answer) and answer.key is not None:
-            self.entities.put(answer.key, state | LABELLED)
+        take_label(self.losses, self.entities, label)
 
     def due(self, due: Due) -> None:
         """Take up a loss that has become due."""

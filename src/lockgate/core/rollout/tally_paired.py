@@ -12,6 +12,7 @@ from lockgate.core.rollout.observations import Observation
 from lockgate.core.rollout.tally_counted import DISAGREEMENT, SCORE
 from lockgate.core.rollout.tally_entities import ANSWERED, FAILED, FLAGGED, LABELLED, PAIRED, SCORED, key_of
 from lockgate.core.rollout.tally_intake import Intake
+from lockgate.core.rollout.tally_labelled import wait_for_label
 from lockgate.core.rollout.tally_losses import Waiting
 from lockgate.core.rollout.tally_pairs import flip_cost
 from lockgate.core.rollout.tally_strata import PAIRS, Moments
@@ -68,4 +69,4 @@ def _values(  # noqa: PLR0913 - both halves and what is known of them
     if not state & ANSWERED:
         intake.losses.first_answer(live.time, champion=True, challenger=True)
     waiting = Waiting(live.time, key, PAIRS, 0, 1.0, live.scores, copy.scores)
-    return intake.wait(live.prediction_id, waiting, state | ANSWERED)
+    return wait_for_label(intake.losses, live.prediction_id, waiting, state | ANSWERED)

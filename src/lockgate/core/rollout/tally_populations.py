@@ -37,6 +37,7 @@ from lockgate.core.rollout.tally_entities import (
     key_of,
     stratum_of,
 )
+from lockgate.core.rollout.tally_labelled import take_label, wait_for_label
 from lockgate.core.rollout.tally_losses import Losses, Waiting
 from lockgate.core.rollout.tally_strata import EVEN, PAIRS, Stratum, merged, stratum_from
 from lockgate.core.spec_sections.rollout_conditions import SubpopulationSection
@@ -113,20 +114,14 @@ class ColumnTally:
             state |= SCORED
         if scores is not None and self._losses is not None and not state & LABELLED:
             waiting = Waiting(live.time, key, PAIRS, slot, EVEN, live.scores, copy.scores)
-            state = _wait(self._losses, live.prediction_id, waiting, state | ANSWERED)
+            state = wait_for_label(self._losses, live.prediction_id, waiting, state | ANSWERED)
         if key is not None and state != was:
             self._entities.put(key, state)
 
     def label(self, label: LabelSeen) -> None:
         """Take up a label."""
-        answer = None if self._losses is None else self._losses.answer_to(label)
-        if answer is None or self._losses is None:
-            return
-        state = 0 if answer.key is None else self._entities.states[answer.key]
-        if state & LABELLED:
-            self._losses.give_up(label.prediction_id)
-        elif self._losses.take(label, answer) and answer.key is not None:
-            self._entities.put(answer.key, state | LABELLED)
+        if self._losses is not None:
+            take_label(self._losses, self._entities, label)
 
     def pass_time(self, now: float) -> None:
         """Take up the losses that have become due by a time."""
@@ -199,7 +194,7 @@ class ColumnTally:
             return state
         both = (None, seen.scores) if arm else (seen.scores, None)
         waiting = Waiting(seen.time, key, stratum, slot, EVEN, *both)  # the slot, where the whole has a bandit's period
-        return _wait(self._losses, seen.prediction_id, waiting, state | ANSWERED)
+        return wait_for_label(self._losses, seen.prediction_id, waiting, state | ANSWERED)
 
     def _population(self, slot: int, value: str) -> Population:
         section, counted = self.section, self._strata[slot]
@@ -230,11 +225,6 @@ def _nothing_of(section: SubpopulationSection) -> Populations:
         score_tolerated=section.score_tolerated,
         loss_tolerated=section.loss_tolerated,
     )
-
-
-def _wait(losses: Losses, prediction_id: str, waiting: Waiting, state: int) -> int:
-    early = losses.wait(prediction_id, waiting)
-    return state | LABELLED if early is not None and losses.take(early, waiting) else state
 
 
 def most_of(section: SubpopulationSection) -> int:
