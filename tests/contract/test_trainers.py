@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
+import pandas as pd
 import pytest
 
 from lockgate.adapters.bundle_contract import contract_of
@@ -13,6 +15,8 @@ from lockgate.adapters.native_scorer import GraphScorer, NativeScorer
 from lockgate.adapters.parity_meter import measure_parity
 from lockgate.core.contract import TaskKind
 from lockgate.core.gates import parity
+from lockgate.core.ids import Digest
+from lockgate.core.row_order import KEY as ROW_ORDER
 from lockgate.core.verdict import Verdict
 from lockgate.models import TRAINERS, trainer_of
 from lockgate.models.checkpoint import nowhere
@@ -20,6 +24,7 @@ from lockgate.models.conversion import PROVED
 from lockgate.models.frames import labelled_rows
 from lockgate.models.native import answers_of, load_native, save_native
 from lockgate.models.trainer import Fitted
+from lockgate.serving.model.dataplane import ServedModel
 from tests.estimators import CLASSIFIERS, REGRESSORS
 from tests.unit.models.rows import CATEGORICAL, NUMERIC, judged, rows, spec_of
 
@@ -201,3 +206,23 @@ def test_early_stopping_ships_the_best_round_only() -> None:
 def test_without_early_stopping_all_rounds_ship() -> None:
     fitted = fit(spec_of(parameters={"n_estimators": 60, "learning_rate": 0.5}, early_stopping_rounds=None))
     assert fitted.native.named_steps["trees"].get_booster().num_boosted_rounds() == 60
+
+
+@pytest.mark.parametrize(("family", "kind"), [each for each in FAMILIES if each[0] in SMALL])
+def test_trees_say_in_which_order_they_want_rows_and_answer_the_same_in_it(family: str, kind: TaskKind) -> None:
+    spec = spec_of(kind, family=family, parameters=SMALL[family])
+    native = fit(spec).native
+    graph, form = graph_of(spec, native), trainer_of(spec).form(native, spec)
+    features = labelled_rows(rows(1000, kind, seed=5, unseen=True), spec).features
+    model = ServedModel(Digest("ab" * 32), contract_of(spec, features, 0.5, form), graph)
+    columns = {name: [None if pd.isna(each) else each for each in features[name]] for name in features}
+    together = model.scores(columns, len(features))
+    one_by_one = [model.scores({name: [values[at]] for name, values in columns.items()}, 1)[0] for at in range(1000)]
+    assert ROW_ORDER in ort.InferenceSession(graph).get_modelmeta().custom_metadata_map
+    assert np.array_equal(together, np.array(one_by_one))
+
+
+def test_a_graph_without_trees_says_nothing_of_an_order() -> None:
+    spec = spec_of(family="logistic", parameters={})
+    graph = graph_of(spec, fit(spec).native)
+    assert ROW_ORDER not in ort.InferenceSession(graph).get_modelmeta().custom_metadata_map

@@ -18,6 +18,7 @@ from lockgate.core.contract import GraphForm, TaskKind
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
 from lockgate.models.conversion import refuse_unfaithful
+from lockgate.models.split_choice import MetSplit, row_order
 from lockgate.models.trainer import OPSETS
 from lockgate.models.tree_graph import finish, graph_inputs, graph_output
 
@@ -39,9 +40,10 @@ def build_graph(native: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # no
     nodes = [node for node in nodes if taken & set(node.output)]
     nodes += inner.node
     nodes += _last(inner, spec, form.output, initializers)
-    return finish(
-        helper.make_graph(nodes, "estimator", graph_inputs(form), [graph_output(form, spec)], initializer=initializers)
+    graph = helper.make_graph(
+        nodes, "estimator", graph_inputs(form), [graph_output(form, spec)], initializer=initializers
     )
+    return finish(graph, row_order(_met(native, spec)))
 
 
 def split_values(native: Any, spec: ReleaseSpec) -> Mapping[str, NDArray[np.float32]]:  # noqa: ANN401 - as above
@@ -50,16 +52,32 @@ def split_values(native: Any, spec: ReleaseSpec) -> Mapping[str, NDArray[np.floa
     A column whose values are changed on the way is left out; an imputer keeps values that are there, so a threshold
     behind it is still one of the raw column.
     """
-    names = _names_before_model(native)
     found: dict[str, NDArray[np.float32]] = {}
+    for name, tree, nodes in _raw_splits(native, spec):
+        values = tree.threshold[nodes].astype(np.float32)
+        found[name] = np.union1d(found.get(name, values), values)
+    return found
+
+
+def _raw_splits(native: Any, spec: ReleaseSpec) -> Iterator[tuple[str, Any, NDArray[np.intp]]]:  # noqa: ANN401
+    """Yield by raw numeric column and tree the nodes that split on it."""
+    names = _names_before_model(native)
     for tree in _trees(native):
         branches = tree.children_left != -1
         for feature in np.unique(tree.feature[branches]):
             name = names[feature].rpartition("__")[2] if feature < len(names) else ""
             if name in spec.data.numeric:
-                values = tree.threshold[branches & (tree.feature == feature)].astype(np.float32)
-                found[name] = np.union1d(found.get(name, values), values)
-    return found
+                yield name, tree, np.flatnonzero(branches & (tree.feature == feature))
+
+
+def _met(native: Any, spec: ReleaseSpec) -> Iterator[MetSplit]:  # noqa: ANN401 - as above
+    """Yield the splits on raw numeric columns, which lead the graph's matrix in the spec's order."""
+    for name, tree, nodes in _raw_splits(native, spec):
+        column, rows = spec.data.numeric.index(name), tree.weighted_n_node_samples
+        for node in nodes.tolist():
+            yield MetSplit(
+                column, float(tree.threshold[node]), float(rows[node]), float(rows[tree.children_left[node]])
+            )
 
 
 def _convert(native: Any, spec: ReleaseSpec) -> onnx.GraphProto:  # noqa: ANN401 - as above

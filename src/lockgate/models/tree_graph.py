@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lockgate.core.contract import GraphForm, TaskKind
+from lockgate.core.row_order import KEY, RowOrder
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
+from lockgate.models.split_choice import MetSplit, row_order
 from lockgate.models.trainer import IR_VERSION, OPSETS
 
 _EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie")
@@ -50,7 +52,7 @@ def build_graph(booster: Any, spec: ReleaseSpec, form: GraphForm) -> bytes:  # n
     graph = helper.make_graph(
         nodes, "boosted_trees", graph_inputs(form), [graph_output(form, spec)], initializer=initializers
     )
-    return finish(graph)
+    return finish(graph, row_order(_met(model)))
 
 
 def split_values(booster: Any) -> dict[int, NDArray[np.float32]]:  # noqa: ANN401 - XGBoost has no types
@@ -82,10 +84,17 @@ def graph_output(form: GraphForm, spec: ReleaseSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(form.output, TensorProto.FLOAT, shape)
 
 
-def finish(graph: onnx.GraphProto) -> bytes:
-    """Return the checked, serialized model of a graph; the same graph gives the same bytes."""
+def finish(graph: onnx.GraphProto, order: RowOrder | None) -> bytes:
+    """Return the checked, serialized model of a graph; the same graph gives the same bytes.
+
+    Args:
+        graph: The nodes.
+        order: In which many rows are best asked; None where no order helps.
+    """
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="lockgate")
+    if order is not None:
+        helper.set_model_props(model, {KEY: order.text()})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -93,6 +102,16 @@ def finish(graph: onnx.GraphProto) -> bytes:
 def _model_of(booster: Any) -> dict[str, Any]:  # noqa: ANN401 - XGBoost has no types
     learner: dict[str, Any] = json.loads(booster.save_raw("json"))["learner"]
     return learner
+
+
+def _met(model: Mapping[str, Any]) -> Iterator[MetSplit]:
+    """Yield the splits of a booster, with the sums of second derivatives that XGBoost keeps for the rows of a node."""
+    for tree in model["gradient_booster"]["model"]["trees"]:
+        sums = tree["sum_hessian"]
+        for node, left in enumerate(tree["left_children"]):
+            if left != -1:
+                column, threshold = tree["split_indices"][node], tree["split_conditions"][node]
+                yield MetSplit(column, threshold, sums[node], sums[left])
 
 
 def _with_copy(matrix: str, initializers: list[onnx.TensorProto]) -> list[onnx.NodeProto]:

@@ -17,7 +17,6 @@ import pytest
 from lockgate.core.contract import Policy, ProbeRequest, ProbeSet, RangePolicy, RequestPolicy, TaskKind
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput
-from lockgate.serving.bulk.row_order import RowOrder, row_order
 from lockgate.serving.bulk.scoring import BulkOptions, BulkResult, _in_order, score_file
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.dataplane import load
@@ -344,43 +343,3 @@ def test_an_error_of_one_piece_ends_the_run_without_scoring_the_rest() -> None:
     with pytest.raises(ValueError, match="a defect"):
         list(_in_order(iter([pa.record_batch({"x": [1]})] * 50), score, 1, Path("x")))
     assert len(scored_pieces) < 6
-
-
-def stump_forest() -> bytes:
-    """Two trees: x1 < 5 with x0 < 2 under it, and x1 < 7 alone."""
-    from onnx import TensorProto, helper
-
-    columns: dict[str, Any] = {
-        "nodes_treeids": [0, 0, 0, 0, 0, 1, 1, 1],
-        "nodes_nodeids": [0, 1, 2, 3, 4, 0, 1, 2],
-        "nodes_featureids": [1, 0, 0, 0, 0, 1, 0, 0],
-        "nodes_values": [5.0, 2.0, 0.0, 0.0, 0.0, 7.0, 0.0, 0.0],
-        "nodes_modes": ["BRANCH_LT", "BRANCH_LT", "LEAF", "LEAF", "LEAF", "BRANCH_LT", "LEAF", "LEAF"],
-        "nodes_truenodeids": [1, 3, 0, 0, 0, 1, 0, 0],
-        "nodes_falsenodeids": [2, 4, 0, 0, 0, 2, 0, 0],
-        "target_treeids": [0, 0, 0, 1, 1],
-        "target_nodeids": [2, 3, 4, 1, 2],
-        "target_ids": [0] * 5,
-        "target_weights": [1.0, 2.0, 3.0, 4.0, 5.0],
-    }
-    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **columns)
-    made = helper.make_graph(
-        [node],
-        "stumps",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
-    )
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)]
-    return bytes(helper.make_model(made, opset_imports=opsets, ir_version=10).SerializeToString())
-
-
-def test_rows_are_ordered_by_the_splits_that_most_of_them_meet() -> None:
-    order = row_order(stump_forest(), 2)
-    assert order == RowOrder(((1, 5.0), (0, 2.0), (1, 7.0)))
-    numbers = np.array([[1, 9], [3, 1], [1, 1], [3, 9], [1, 6], [np.nan, 1]], np.float32)
-    # bits (x1 < 5, x0 < 2, x1 < 7): 010, 101, 111, 000, 011, 101
-    assert order.of(numbers).tolist() == [3, 0, 4, 1, 5, 2]
-
-
-def test_a_graph_without_trees_has_no_order() -> None:
-    assert row_order(graph(0.0, TaskKind.BINARY), 2) is None

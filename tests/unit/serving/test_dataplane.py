@@ -209,3 +209,52 @@ def test_a_bundle_from_the_store_answers_like_its_golden_answers(tmp_path: Path)
     answer = load(opened).answer(GOOD, 10)
     expected = [golden(row, 0.7)[0] for row in rows(GOOD)]
     np.testing.assert_allclose(np.asarray(answer.outputs["probability"]), expected, rtol=1e-5)
+
+
+def positions(splits: str | None) -> bytes:
+    """Return a graph that answers each row with its place in the run, and says it wants rows in this order."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Shape", ["numeric"], ["rows_1"], start=0, end=1),
+        helper.make_node("Squeeze", ["rows_1"], ["rows"]),
+        helper.make_node("Range", ["zero", "rows", "one"], ["places"]),
+        helper.make_node("Cast", ["places"], ["output"], to=TensorProto.FLOAT),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "places",
+        [
+            helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["n", 2]),
+            helper.make_tensor_value_info("categorical", TensorProto.STRING, ["n", 2]),
+        ],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["n"])],
+        initializer=[
+            numpy_helper.from_array(np.array(each, np.int64), name) for name, each in (("zero", 0), ("one", 1))
+        ],
+    )
+    whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    if splits is not None:
+        helper.set_model_props(whole, {"lockgate.row_order": splits})
+    return bytes(whole.SerializeToString())
+
+
+def of_places(splits: str | None) -> ServedModel:
+    return ServedModel(Digest("ab" * 32), contract(task=TaskKind.REGRESSION), positions(splits))
+
+
+def upside_down(rows: int) -> dict[str, list[Any]]:
+    """Return rows of which every second one has an amount below 50."""
+    return {"amount": [90.0, 10.0] * (rows // 2), "colour": ["red"] * rows, "age": [9] * rows, "shape": ["disc"] * rows}
+
+
+def test_many_rows_go_through_the_graph_in_its_own_order_and_come_back_in_the_callers() -> None:
+    few, many = (of_places("[[0, 50.0]]").scores(upside_down(rows), rows) for rows in (254, 256))
+    assert few.tolist() == list(range(254))
+    assert many.tolist() == [place for pair in zip(range(128), range(128, 256), strict=True) for place in pair]
+    assert of_places(None).scores(upside_down(256), 256).tolist() == list(range(256))
+
+
+def test_a_graph_with_an_order_that_is_none_of_its_matrix_is_refused() -> None:
+    with pytest.raises(IntegrityError, match=r"part model\.onnx: metadata lockgate\.row_order: \[2, 50\.0\]"):
+        of_places("[[2, 50.0]]")

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from lockgate.core.contract import TaskKind
 from lockgate.errors import BadInput
-from lockgate.serving.bulk.row_order import row_order
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Flags
 from lockgate.serving.model.columns import Encoded
@@ -47,7 +46,6 @@ class Scorer:
         self._contract = bundle.contract
         self._keep = tuple(dict.fromkeys(keep))
         self._flags = flags
-        self._order = row_order(bundle.onnx, self._model.encoder.width)
 
     def schema(self, file: Schema) -> Schema:
         """Return the output's columns for a file of these.
@@ -103,15 +101,8 @@ class Scorer:
         return pa.RecordBatch.from_arrays(made, schema=schema), encoded.flags
 
     def _scores(self, encoded: Encoded) -> Scores:
-        """Return the graph's numbers, float32 [rows] or [rows, classes], run in the order that is cheapest."""
-        if self._order is None:
-            scores = self._model.run(encoded.numbers, encoded.texts, RUN_LIMIT_S)
-        else:
-            order = self._order.of(encoded.numbers)
-            texts = None if encoded.texts is None else encoded.texts[order]
-            ordered = self._model.run(encoded.numbers[order], texts, RUN_LIMIT_S)
-            scores = np.empty_like(ordered)
-            scores[order] = ordered
+        """Return the graph's numbers, float32 [rows] or [rows, classes]."""
+        scores = self._model.run(encoded.numbers, encoded.texts, RUN_LIMIT_S)
         finite = np.isfinite(scores)
         if not finite.all():
             row = int(np.flatnonzero(~finite.reshape(encoded.rows, -1).all(axis=1))[0])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch  # type: ignore[import-untyped]  # no stubs published
 
 PIECE_ROWS: Final = 65_536
-"""Ours: enough for `row_order` to find like rows (twice as many gain 3 %), 15 MB of 24 columns."""
+"""Ours: enough for `core.row_order` to find like rows (twice as many gain 3 %), 15 MB of 24 columns."""
 
 Progress = Callable[[int, int | None], None]
 """Told after each piece how many rows are written, and of how many; None where that is not known."""

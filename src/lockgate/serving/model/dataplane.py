@@ -12,12 +12,13 @@ import numpy.typing as npt
 from lockgate.core.contract import ModelContract, ProbeRequest, ProbeSet, TaskKind
 from lockgate.core.decisions import decider
 from lockgate.core.ids import Digest
+from lockgate.core.row_order import WORTHWHILE_ROWS
 from lockgate.errors import IntegrityError
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import Columns, EncodedRow, Flags, InputEncoder
 from lockgate.serving.model.fence import DEFAULT, Breaker, Fence, ModelFailed, RunTimedOut
-from lockgate.serving.model.graph_session import open_graph
+from lockgate.serving.model.graph_session import open_graph, row_order_of
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
 Output = npt.NDArray[np.float32] | list[str] | Labels
@@ -85,6 +86,7 @@ class ServedModel:
         self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
         self._classes = np.array(contract.classes, object)
         self._session = open_graph(onnx, contract)
+        self._order = row_order_of(self._session, contract)
         self._fence = fence or DEFAULT
 
     def answer(self, columns: Columns, max_rows: int, limit_s: float | None = None) -> Answer:
@@ -163,7 +165,24 @@ class ServedModel:
         texts: npt.NDArray[np.object_] | None,
         limit_s: float | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Run the graph on an encoded request, see `columns.Encoded`; returns and raises as `scores`."""
+        """Run the graph on an encoded request, see `columns.Encoded`; returns and raises as `scores`.
+
+        Many rows go through it in the order that is cheapest.
+        """
+        if self._order is None or len(numbers) < WORTHWHILE_ROWS:
+            return self._run(numbers, texts, limit_s)
+        order = self._order.of(numbers)
+        ordered = self._run(numbers.take(order, axis=0), None if texts is None else texts[order], limit_s)
+        scores = np.empty_like(ordered)
+        scores[order] = ordered
+        return scores
+
+    def _run(
+        self,
+        numbers: npt.NDArray[np.float32],
+        texts: npt.NDArray[np.object_] | None,
+        limit_s: float | None,
+    ) -> npt.NDArray[np.float32]:
         feeds: dict[str, npt.NDArray[Any]] = {}
         if self._numeric_input is not None:
             feeds[self._numeric_input] = numbers
@@ -174,6 +193,9 @@ class ServedModel:
         except ModelFailed as failed:
             self.breaker.failed(timed_out=isinstance(failed, RunTimedOut))
             raise
+        if len(scores) != len(numbers):
+            self.breaker.failed()
+            raise ModelFailed(f"the model's graph answered {len(scores)} rows of {len(numbers)}")
         self.breaker.answered()
         return scores
 

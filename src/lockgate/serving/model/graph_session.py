@@ -8,6 +8,7 @@ from typing import Any
 import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.core.contract import ModelContract, TaskKind
+from lockgate.core.row_order import KEY, RowOrder, parse
 from lockgate.errors import IntegrityError
 
 _ORT_TYPES = {"numeric": "tensor(float)", "string": "tensor(string)"}
@@ -24,6 +25,22 @@ def open_graph(onnx: bytes, contract: ModelContract) -> Any:  # noqa: ANN401 - o
     if problem:
         raise IntegrityError(f"part model.onnx: {problem}")
     return session
+
+
+def row_order_of(session: Any, contract: ModelContract) -> RowOrder | None:  # noqa: ANN401 - as above
+    """Return in which order the graph wants many rows; None where it says nothing of it.
+
+    Raises:
+        IntegrityError: What it says is no order of its matrix.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        return None
+    graph = contract.graph
+    try:
+        return parse(text, len(graph.numeric_columns) + len(graph.coded))
+    except IntegrityError as broken:
+        raise IntegrityError(f"part model.onnx: {broken.message}") from broken
 
 
 def _session(onnx: bytes) -> Any:  # noqa: ANN401 - as above
