@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lockgate.serving.log import archive_retention
-from lockgate.serving.log.archive import WithoutPandas
 from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import Kept, read_status
 from lockgate.serving.log.prediction_log import PredictionLog, Record
+from lockgate.serving.without_pandas import hide_pandas
 from tests.bundles import contract
 
 TODAY = datetime.now(UTC).replace(hour=12, minute=0)
@@ -116,7 +116,7 @@ def run_and_die(state: Path, point: int) -> None:
 
 def main(folder: Path) -> None:
     logging.disable()
-    sys.meta_path.insert(0, WithoutPandas())  # as the program itself does; it would be loaded after each fork
+    hide_pandas()  # as the program itself does; it would be loaded after each fork
     os.fsync = os.fstat  # type: ignore[assignment]  # counted like the others, but a killed process loses nothing by it
     archive_retention.MERGED_FILES = 2  # type: ignore[misc]  # fewer files, fewer points
     made, right, again = folder / "made", folder / "right", folder / "again"

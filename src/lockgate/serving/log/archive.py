@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Final
 
@@ -30,40 +29,27 @@ from lockgate.serving.disk import alone
 from lockgate.serving.fleet.process_log import log_to_stderr
 from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import BUSY, Kept, archive_folder
+from lockgate.serving.without_pandas import hide_pandas
 
 logger = logging.getLogger("lockgate.serving.log.archive")
 
 NICE: Final = 10
 
 
-class WithoutPandas(MetaPathFinder):
-    """Hides pandas from pyarrow, which would load it to look at plain lists: 0.5 s and 40 MB a run."""
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find everything but pandas elsewhere.
-
-        Raises:
-            ModuleNotFoundError: It is pandas.
-        """
-        del path, target
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not wanted here", name=fullname)
-
-
 def run_once(state: Path, kept: Kept) -> int:
     """Run once and return the exit code: 0, 1 after a failure, which is logged, or `BUSY`."""
     started = time.monotonic()
     folder = archive_folder(state)
-    folder.mkdir(mode=0o750, exist_ok=True)
-    with alone(folder / ".lock") as first:
-        if not first:
-            return BUSY
-        archive = Archive(state, kept)
-        try:
+    try:
+        folder.mkdir(mode=0o750, exist_ok=True)
+        with alone(folder / ".lock") as first:
+            if not first:
+                return BUSY
+            archive = Archive(state, kept)
             status = archive.run()
-        except (OSError, ValueError) as broken:
-            logger.error("the archive could not be brought up to date: %s; what was done is kept", broken)  # noqa: TRY400 - said
-            return 1
+    except (OSError, ValueError) as broken:
+        logger.error("the archive could not be brought up to date: %s; what was done is kept", broken)  # noqa: TRY400 - said
+        return 1
     logger.info(
         "archived %d requests, %d rows so far; labels: %d joined, %d wait; %.1f s",
         status.requests, status.rows, status.labels.joined, status.labels.waiting, time.monotonic() - started,
@@ -101,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     os.nice(NICE)
     pa.set_cpu_count(1)  # the other cores are the server's
     pa.set_memory_pool(pa.system_memory_pool())  # gives back what it does not need
-    sys.meta_path.insert(0, WithoutPandas())
+    hide_pandas()
     if given.tethered:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     kept = Kept(days=given.keep_days, max_bytes=given.max_bytes, label_window_days=given.label_window_days)
