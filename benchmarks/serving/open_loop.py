@@ -32,44 +32,73 @@ def run(calls: Sequence[tuple[Call, str | None]], port: int, *, rate: float, sec
     return asyncio.run(_run([raw_request(call, entity, port) for call, entity in calls], port, rate, seconds))
 
 
-async def _run(requests: Sequence[bytes], port: int, rate: float, seconds: float) -> Latencies:
-    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
-    latencies: list[float] = []
-    failures: list[BaseException] = []
+class _Caller:
+    """Connections that are kept, what came back over them, and what did not."""
 
-    async def exchange(request: bytes, due: float | None) -> None:
-        connection = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.latencies: list[float] = []
+        self.failed = 0
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Ask, and return the head of the answer."""
+        connection = await self._connection()
         reader, writer = connection
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         await reader.readexactly(int(length[1]) if length else 0)
-        if due is None:
-            pass
-        elif head[9:10] == b"2":
-            latencies.append(time.perf_counter() - due)
-        else:
-            failures.append(ValueError(head[:40]))
-        idle.append(connection)
+        self._idle.append(connection)
+        return head
 
+    def begin(self, request: bytes, due: float) -> None:
+        """Ask without waiting for the answer."""
+        task = asyncio.create_task(self._timed(request, due))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        """Wait for the answers and close."""
+        await asyncio.gather(*self._tasks)
+        for _, writer in self._idle:
+            writer.close()
+            await writer.wait_closed()
+
+    async def _timed(self, request: bytes, due: float) -> None:
+        try:
+            head = await self.exchange(request)
+        except (OSError, asyncio.IncompleteReadError):
+            self.failed += 1
+            return
+        if head[9:10] == b"2":
+            self.latencies.append(time.perf_counter() - due)
+        else:
+            self.failed += 1
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # one that a burst left idle for seconds is closed by the server, as is its right
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+
+async def _run(requests: Sequence[bytes], port: int, rate: float, seconds: float) -> Latencies:
+    caller = _Caller(port)
     for request in requests[:50]:
-        await exchange(request, None)
-    tasks = set()
+        await caller.exchange(request)
     began = time.perf_counter() + 0.05
     for at in range(int(rate * seconds)):
         due = began + at / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter() - EARLY_S))
         while time.perf_counter() < due:  # noqa: ASYNC110 - spinning is the point, see EARLY_S
             await asyncio.sleep(0)
-        task = asyncio.create_task(exchange(requests[at % len(requests)], due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    ended = await asyncio.gather(*tasks, return_exceptions=True)
-    failures += [each for each in ended if isinstance(each, BaseException)]
-    for _, writer in idle:
-        writer.close()
-        await writer.wait_closed()
-    return Latencies(sorted(latencies), len(failures))
+        caller.begin(requests[at % len(requests)], due)
+    await caller.end()
+    return Latencies(sorted(caller.latencies), caller.failed)
 
 
 # -- the server's own histogram ----------------------------------------------------------------------------------------
