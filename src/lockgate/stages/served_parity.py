@@ -1,7 +1,8 @@
 """Parity over the wire: the production server, with the sealed bundle, against the estimator's own answers.
 
 The server is started once, in a sandbox, and asked the same rows in every way a client may: alone, in batches of
-several sizes, with the columns in another order, and in MLflow's form. Rows that the contract refuses are left out.
+several sizes, many times over in one request, with the columns in another order, and in MLflow's form. Rows that the
+contract refuses are left out.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from lockgate.core.contract import ColumnType, ModelBundle, ModelContract, Policy, RangePolicy, TaskKind
 from lockgate.core.ids import Json
 from lockgate.core.parity import compare_answers, joined
+from lockgate.core.row_order import WORTHWHILE_ROWS
 from lockgate.core.wire import Answer, Call, Row, infer_call, invocations_call, read_infer, read_invocations
 from lockgate.errors import TransientError
 from lockgate.stages.infra import SandboxFactory, SandboxServer
 
 _BATCHES = (2, 7, 64)
+_MANY = 2 * WORTHWHILE_ROWS  # the server brings so many into another order before it asks the graph
 _FEW = 10  # ours: so many requests in each further way; a server that is wrong there is wrong at once
 Ask = Callable[[Sequence[Row]], list[tuple[float, ...]]]
 
@@ -171,10 +174,25 @@ def _ways(server: SandboxServer, bundle: ModelBundle) -> dict[str, tuple[Ask, in
         "single": (v2, 1),
         **{f"batch-{size}": (v2, size) for size in _BATCHES},
         "batch-all": (v2, 0),
+        "many times over": (_repeated(v2), 0),
         "column order": (reordered, 0),
         "column order, single": (reordered, 1),
         "mlflow form": (_Asker(server, bundle, invocations_call, read_invocations), 0),
     }
+
+
+def _repeated(ask: Ask) -> Ask:
+    """Return a way to ask the same rows so often that they are many; each must be answered alike wherever it stands."""
+
+    def ask_many(rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        times = -(-_MANY // len(rows))
+        answers = ask([*rows] * times)
+        first = answers[: len(rows)]
+        if answers != first * times:
+            raise ValueError("a row is answered otherwise in another place of its request")
+        return first
+
+    return ask_many
 
 
 def _reordered(contract: ModelContract, rows: Sequence[Row]) -> Call:

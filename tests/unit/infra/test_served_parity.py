@@ -43,7 +43,8 @@ def test_a_good_server_answers_every_row_in_every_way_like_the_estimator() -> No
     assert found.facts["max_difference"] == pytest.approx(0, abs=1e-12)
     assert found.facts["rows"] == len(ROWS) * len(found.facts["ways"])  # type: ignore[arg-type]
     assert set(found.facts["ways"]) == {  # type: ignore[arg-type]
-        "single", "batch-2", "batch-7", "batch-64", "batch-all", "column order", "column order, single", "mlflow form",
+        "single", "batch-2", "batch-7", "batch-64", "batch-all", "many times over", "column order",
+        "column order, single", "mlflow form",
     }  # fmt: skip
 
 
@@ -52,6 +53,21 @@ def test_a_server_that_is_wrong_in_batches_alone_is_found() -> None:
     assert found.facts["max_difference"] == pytest.approx(0.01)
     ways: Any = found.facts["ways"]
     assert ways["single"]["max_difference"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_server_that_mixes_many_rows_up_is_found() -> None:
+    def mixed(call: Call) -> Answer:
+        answer = well(call)
+        if many_rows(call) < 512:
+            return answer
+        body = json.loads(answer.body)
+        numbers = body["outputs"][0]["data"]
+        numbers[300], numbers[301] = numbers[301], numbers[300]
+        return replace(answer, body=json.dumps(body).encode())
+
+    found = served(mixed)
+    assert found.facts["not_finite"] == len(ROWS)
+    assert found.facts["problems"] == {"a row is answered otherwise in another place of its request": len(ROWS)}
 
 
 def test_a_server_that_takes_columns_by_their_place_is_found() -> None:
