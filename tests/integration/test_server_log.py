@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +27,7 @@ from lockgate.serving.log.archive_status import Kept, read_status
 from lockgate.serving.log.archiver import Archiver
 from lockgate.serving.log.logged_line import read_line
 from lockgate.serving.log.segments import binary_file, lines, segments
-from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving
+from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving, write_secret
 
 pytestmark = pytest.mark.integration
 KEPT_S = 0.5
@@ -181,7 +185,7 @@ def test_labels_are_refused_while_the_disk_does_not_take_them_and_predictions_ar
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_feedback_that_was_accepted_survives_a_kill_and_meets_its_prediction(world: World, workers: str) -> None:
     digest, token = world.bundle(), world.root / "feedback.token"
-    token.write_text("narrow\n")
+    write_secret(token, "narrow\n")
     with serving(world, "--feedback-token-file", str(token), "--workers", workers) as server:
         server.route(1, digest)
         prediction = server.ask().headers["x-lockgate-prediction-id"]
@@ -215,6 +219,58 @@ def test_a_log_that_cannot_be_written_costs_no_answer_and_comes_back(world: Worl
         wait_for(lambda: any("the prediction log cannot be written" in line["message"] for line in server.lines))
         blocked.unlink()
         wait_for(lambda: logged_ids(world.state) == ids)
+
+
+def test_large_requests_side_by_side_leave_every_row_in_the_archive_as_it_was_asked_and_answered(world: World) -> None:
+    digest, rows = world.bundle(), 10_000  # as many as a request may have
+    amounts = [None if at % 7 == 0 else at / 8 for at in range(rows)]
+    names = ["amount", "age", "colour", "shape"]
+    body = json.dumps({"dataframe_split": {"columns": names, "data": [[each, 41, "é", "disc"] for each in amounts]}})
+    answered: dict[str, list[dict[str, Any]]] = {}
+
+    def ask(port: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            for _ in range(4):
+                answer = client.post("/invocations", content=body, headers={"content-type": "application/json"})
+                answered[answer.headers["x-lockgate-prediction-id"]] = answer.json()["predictions"]
+
+    with serving(world) as server:
+        server.route(1, digest)
+        callers = [threading.Thread(target=ask, args=(server.port,)) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+    assert run_archive(world.state) == 0
+    assert read_status(world.state).rows == 12 * rows
+    table = pa.concat_tables(
+        pq.read_table(file, partitioning=None) for file in (world.state / "archive" / "toy").glob("date=*/*.parquet")
+    )
+    for prediction, answers in answered.items():
+        mine = table.filter(pc.equal(table["prediction_id"], prediction)).sort_by("row")
+        assert mine["row"].to_pylist() == list(range(rows))
+        assert mine["input_amount"].to_pylist() == amounts
+        assert set(mine["input_colour"].to_pylist()) == {"é"}
+        told = pa.array([each["probability"] for each in answers], pa.float32())
+        assert mine["output_probability"].combine_chunks().cast(pa.float32()).equals(told)
+        assert mine["output_label"].to_pylist() == [each["label"] for each in answers]
+
+
+def test_a_log_that_is_removed_under_the_server_is_begun_again_and_said(world: World) -> None:
+    digest = world.bundle()
+    with serving(world) as server:
+        server.route(1, digest)
+        lost = server.ask().headers["x-lockgate-prediction-id"]
+        wait_for(lambda: logged_ids(world.state) == [lost])
+        assert tell(server, {"prediction_id": lost, "label": "yes"}).status_code == 200
+        shutil.rmtree(world.state / "predictions")
+        shutil.rmtree(world.state / "labels")
+        ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(5)]
+        assert tell(server, *({"prediction_id": each, "label": "yes"} for each in ids)).status_code == 200
+        wait_for(lambda: logged_ids(world.state) == ids)
+        wait_for(lambda: sum("was removed" in line.get("message", "") for line in server.lines) == 2)
+    assert run_archive(world.state) == 0
+    assert read_status(world.state).labels.joined == 5
 
 
 # -- the archive's process -------------------------------------------------------------------------------------------

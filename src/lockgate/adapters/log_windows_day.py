@@ -151,7 +151,7 @@ class Day:
         union = " UNION ALL ".join(told)
         self.run("DROP VIEW IF EXISTS truth")
         self.run("DROP TABLE IF EXISTS truth_kept")
-        if not files.has_newest and self.run(f"SELECT max(revision) FROM ({union})")[0][0] in (0, None):
+        if not files.has_newest and self.run(f"SELECT max(abs(revision)) FROM ({union})")[0][0] in (0, None):
             self.run(f"CREATE TEMP VIEW truth AS {union}")  # each row has one: there is nothing to sort out
             return True
         self.run(

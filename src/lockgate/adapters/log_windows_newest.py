@@ -24,7 +24,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def load_newest(connection: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> None:
-    """Put labels of files of JSON lines into the table `NEWEST_LABELS`, the last of a row alone.
+    """Put labels of files of JSON lines into the table `NEWEST_LABELS`, of a row the one that came last alone.
 
     Half a line at the end is left out, and so is what is no label: the archive counts it.
 
@@ -38,7 +38,9 @@ def load_newest(connection: duckdb.DuckDBPyConnection, files: Iterable[Path]) ->
         if len(rows) >= AT_MOST:
             logger.warning("more than %d labels wait for the archive; the others are seen when it has run", AT_MOST)
             break
-        rows[row["pid"], row["part"]] = row
+        key = row["pid"], row["part"]
+        if key not in rows or row["received"] >= rows[key]["received"]:
+            rows[key] = row
     schema = pa.schema({
         "pid": pa.string(),
         "part": pa.int32(),
@@ -100,4 +102,5 @@ def _labels(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
                         "number": None if isinstance(told.label, str) else float(told.label),
                         "known": told.label_time,
                         "revision": AFTER_ARCHIVED + place,
+                        "received": told.received,
                     }

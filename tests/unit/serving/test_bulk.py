@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -296,6 +297,35 @@ def test_files_that_cannot_be_used_are_said_so(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert "it is a folder" in say("in.parquet", "folder")
     assert "is the input itself" in say("in.parquet", "in.parquet")
+    (tmp_path / "link.parquet").symlink_to("in.parquet")
+    assert "is the input itself" in say("in.parquet", "link.parquet")
+
+
+def test_what_is_no_ordinary_file_or_of_another_kind_is_not_replaced_by_answers(tmp_path: Path) -> None:
+    pq.write_table(rows(), tmp_path / "in.parquet")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "round.parquet").symlink_to("round.parquet")
+    for name, said in {
+        "pipe": "no ordinary file",
+        "out.csv": "answers are Parquet",
+        "out.feather": "answers are Parquet",
+        "round.parquet": "name another file",
+        f"{'x' * 300}.parquet": "File name too long",
+        f"{'x' * 240}.parquet": "its name is too long",
+    }.items():
+        with pytest.raises(BadInput, match=said):
+            score_file(bundle(), tmp_path / "in.parquet", tmp_path / name, BulkOptions(), lambda _rows, _total: None)
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["in.parquet", "pipe", "round.parquet"]
+
+
+def test_answers_go_where_a_link_leads_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out.parquet").symlink_to("elsewhere/march.parquet")
+    out, result = scored(tmp_path)
+    assert (len(out), result.rows) == (ROWS, ROWS)
+    assert (tmp_path / "out.parquet").is_symlink()
+    assert [each.name for each in (tmp_path / "elsewhere").iterdir()] == ["march.parquet"]
 
 
 def test_a_damaged_page_is_said_to_be_the_files_fault(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 import signal
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -345,6 +346,54 @@ def test_a_line_that_is_no_label_is_counted_and_costs_the_others_nothing(tmp_pat
     assert (counts.broken, counts.joined) == (1, 1)
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_the_label_that_came_last_holds_whichever_worker_it_was_told(tmp_path: Path, runs: int) -> None:
+    log(tmp_path, record(1), record(2))
+    archive(tmp_path)
+    for number, name in enumerate("ab"):  # a worker's segment that was opened first holds what came last
+        for key, minutes in (("p-0001", 2 - number), ("p-0002", 1 + number)):
+            said = {"prediction_id": key, "label": f"told {minutes}"}
+            label(tmp_path, said, received=NOON + timedelta(minutes=minutes), name=f"{name}{key}")
+        if runs == 2:
+            archive(tmp_path)
+    counts = archive(tmp_path).labels
+    assert (counts.joined, counts.corrected, counts.duplicate) == (4, 2, 0)
+    found = read(tmp_path, "toy.labels")
+    assert [(row["prediction_id"], row["label"], row["revision"]) for row in found] == [
+        ("p-0001", "told 1", -1),
+        ("p-0001", "told 2", 0),
+        ("p-0002", "told 1", 0),
+        ("p-0002", "told 2", 1),
+    ]
+
+
+def test_an_old_label_that_comes_to_light_late_may_be_a_duplicate_or_lie_below_all_others(tmp_path: Path) -> None:
+    log(tmp_path, record(1))
+    for number, (minutes, said) in enumerate([(5, "yes"), (6, "no"), (1, "maybe"), (2, "no"), (3, "yes"), (7, "no")]):
+        told = {"prediction_id": "p-0001", "label": said}
+        label(tmp_path, told, received=NOON + timedelta(minutes=minutes), name=f"{number}")
+        counts = archive(tmp_path).labels
+    assert (counts.joined, counts.duplicate) == (4, 2)
+    assert [(row["label"], row["revision"]) for row in read(tmp_path, "toy.labels")] == [
+        ("yes", -2),
+        ("maybe", -1),
+        ("yes", 0),
+        ("no", 1),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["shadow", "shadow_failed"])
+def test_a_shadow_that_answered_after_midnight_does_not_part_the_labels_of_a_row(tmp_path: Path, kind: str) -> None:
+    late = datetime(2026, 1, 2, 23, 59, 59, 500_000, tzinfo=UTC)
+    log(tmp_path, record(1, time=late), record(1, time=late + timedelta(seconds=1), kind=kind, inputs=None, outputs={}))
+    label(tmp_path, {"prediction_id": "p-0001", "label": "yes"})
+    label(tmp_path, {"prediction_id": "p-0001", "label": "no"}, received=NOON + timedelta(days=2), name="b")
+    assert archive(tmp_path).labels.corrected == 1
+    folders = [path.name for path in (tmp_path / "archive" / "toy.labels").iterdir()]
+    assert folders == ["date=2026-01-02"]
+    assert {row["prediction_time"] for row in read(tmp_path, "toy.labels")} == {late + timedelta(milliseconds=1)}
+
+
 def test_labels_find_their_predictions_among_many_files_models_and_dates(tmp_path: Path) -> None:
     for day in range(4):
         for model in ("toy", "other"):
@@ -436,3 +485,90 @@ def test_a_file_that_somebody_broke_is_said_and_stands_in_nobodys_way(
     label(tmp_path, {"prediction_id": "p-0001", "label": "yes"})
     assert archive(tmp_path).labels.joined == 1
     assert str(broken) in caplog.text
+
+
+def damage(file: Path) -> None:
+    """Zero the pages of a Parquet file and leave what says where they are."""
+    data = bytearray(file.read_bytes())
+    data[4 : len(data) // 4] = bytes(len(data) // 4 - 4)
+    file.write_bytes(data)
+
+
+def test_a_damaged_page_costs_its_own_rows_and_nobody_elses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(MERGED_FILES):
+        log(tmp_path, record(number), worker=number)
+    assert archive(tmp_path).rows == MERGED_FILES
+    (merged,) = (tmp_path / "archive" / "toy" / "date=2026-01-02").iterdir()
+    damage(merged)
+    for number in range(MERGED_FILES, 2 * MERGED_FILES):
+        log(tmp_path, record(number), worker=number)
+        label(tmp_path, {"prediction_id": f"p-{number:04d}", "label": "yes"}, name=str(number))
+    label(tmp_path, {"prediction_id": "p-0000", "label": "yes"})
+    run = Archive(tmp_path, ALL)
+    status = run.run()
+    assert (status.labels.joined, status.labels.waiting, status.rows) == (MERGED_FILES, 1, 2 * MERGED_FILES)
+    assert run.failed == 1  # it cannot be merged, and that is said each time
+    assert str(merged) in caplog.text
+    assert archive(tmp_path, replace(ALL, max_bytes=1)).bytes == 0
+
+
+def unusable(state: Path, *, age: timedelta) -> Path:
+    """Make a closed segment that no file of the archive takes."""
+    log(state, record(1))
+    (segment,) = segments(state / "predictions" / "toy")
+    segment.write_text(segment.read_text().replace('"latency_us":87', f'"latency_us":{10**30}'))
+    written = (datetime.now(UTC) - age).timestamp()
+    os.utime(segment, (written, written))
+    return segment
+
+
+@pytest.mark.parametrize(("days", "stays"), [(1, True), (100, False)])
+def test_what_cannot_be_archived_is_kept_as_long_as_anything_is(tmp_path: Path, days: int, stays: bool) -> None:
+    segment = unusable(tmp_path, age=timedelta(days=days))
+    run = Archive(tmp_path, Kept(days=90))
+    assert run.run().removed_files == (0 if stays else 1)
+    assert run.failed == 1
+    assert segment.exists() is stays
+
+
+def test_a_segment_that_may_not_be_read_stands_in_nobodys_way(caplog: pytest.LogCaptureFixture) -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        state = Path(folder)
+        log(state, record(1), worker=1)
+        log(state, record(2), worker=2)
+        label(state, {"prediction_id": "p-0002", "label": "yes"})
+        first, second = segments(state / "predictions" / "toy")
+        first.chmod(0)
+        if os.geteuid() == 0:  # whom nothing keeps from reading
+            for path in (state, *state.rglob("*")):
+                os.chown(path, -1 if path == first else nobody, -1)
+            os.seteuid(nobody)
+        try:
+            run = Archive(state, ALL)
+            status = run.run()
+        finally:
+            os.seteuid(os.getuid())
+        assert (status.rows, status.labels.joined, run.failed) == (1, 1, 1)
+        assert str(first) in caplog.text
+        assert not second.exists()
+
+
+@pytest.mark.parametrize("name", ["status.json", ".journal.json"])
+def test_a_record_of_the_archive_that_is_not_whole_stops_it_and_is_named(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log(tmp_path, record(1))
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / name).write_bytes(b"")
+    assert run_once(tmp_path, ALL) == 1
+    assert str(tmp_path / "archive" / name) in caplog.text
+    assert len(segments(tmp_path / "predictions" / "toy")) == 1
+
+
+def test_a_file_where_the_archive_should_be_is_a_failure_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "archive").write_text("")
+    assert run_once(tmp_path, ALL) == 1
+    assert str(tmp_path / "archive") in caplog.text

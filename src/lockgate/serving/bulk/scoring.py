@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from lockgate.errors import BadInput
 from lockgate.serving.bulk.piece import Scorer
 from lockgate.serving.bulk.reading import check_columns, opened, regrouped
-from lockgate.serving.bulk.writing import written_whole
+from lockgate.serving.bulk.writing import place_of, written_whole
 from lockgate.serving.cores import usable_cores
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Flags
@@ -81,7 +81,7 @@ def score_file(
     Args:
         bundle: What answers.
         source: `.parquet`, `.arrow`, `.feather` or `.csv`.
-        target: Where to write; what stands there is replaced when all rows are scored.
+        target: Where to write, or a link to there; what stands there is replaced when all rows are scored.
         options: See `BulkOptions`.
         progress: Called in this thread.
 
@@ -93,7 +93,8 @@ def score_file(
         OSError: The disk did not take the output.
     """
     began = time.monotonic()
-    if target.exists() and source.exists() and target.samefile(source):
+    place = place_of(target)
+    if place.exists() and source.exists() and place.samefile(source):
         raise BadInput(f"{target} is the input itself; name another file for the answers")
     contract = bundle.contract
     flagged: Counter[tuple[str, str]] = Counter()
@@ -107,7 +108,7 @@ def score_file(
         score = partial(scorer.score, inputs=inputs, schema=schema)
         total = file.rows if options.limit is None or file.rows is None else min(file.rows, options.limit)
         facts = {"lockgate.model": contract.model, "lockgate.bundle": bundle.digest}
-        with written_whole(target, schema, facts) as writer:
+        with written_whole(place, schema, facts) as writer:
             for scored, flags in _in_order(pieces, score, options.workers or usable_cores(), source):
                 writer.write_batch(scored)
                 flagged.update({(flag.flag, flag.column): len(flag.rows) for flag in flags})

@@ -18,6 +18,42 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]  # no stubs published
 
 _PARTIAL = ".partial"
+_OTHER_KINDS = frozenset((".arrow", ".feather", ".csv"))  # that rows are read from
+
+
+def place_of(path: Path) -> Path:
+    """Return the file that answers are written to: `path`, or where it leads when it is a link.
+
+    Raises:
+        BadInput: It cannot be such a file; says why.
+    """
+    try:
+        place = path.resolve()
+        problem = _problem_of(place)
+    except (OSError, RuntimeError) as broken:  # too long a name, or links in a circle
+        problem = f"{getattr(broken, 'strerror', None) or broken}; name another file"
+    if problem:
+        raise BadInput(f"{path} cannot be written: {problem}")
+    return place
+
+
+def _problem_of(place: Path) -> str | None:
+    if place.is_dir():
+        return "it is a folder; name a file in it"
+    if place.exists() and not place.is_file():
+        return "it is no ordinary file, and would be replaced by one; name another"
+    if not place.parent.is_dir():
+        return f"there is no folder {place.parent}; make it"
+    if place.suffix.lower() in _OTHER_KINDS:
+        return "answers are Parquet; give it a name that ends in .parquet"
+    if len(os.fsencode(_partial_of(place).name)) > os.pathconf(place.parent, "PC_NAME_MAX"):
+        return "its name is too long; name another file"
+    return None
+
+
+def _partial_of(path: Path) -> Path:
+    """Return the hidden name under which a file is written before it gets its own."""
+    return path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
 
 
 @contextmanager
@@ -27,19 +63,16 @@ def written_whole(path: Path, schema: Schema, facts: Mapping[str, str]) -> Itera
     Whatever goes wrong, and at a kill, what stood there before still does. What a killed run left is removed.
 
     Args:
-        path: Where it goes.
+        path: Where it goes, from `place_of`.
         schema: Its columns.
         facts: Kept in its metadata.
 
     Raises:
-        BadInput: The folder is not there, or cannot be written to.
+        BadInput: The folder cannot be written to.
         OSError: The disk did not take it.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        problem = "it is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent}; make it"
-        raise BadInput(f"{path} cannot be written: {problem}")
     _remove_left_over(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = _partial_of(path)
     try:
         with _opened(partial, schema) as writer:
             yield writer

@@ -50,9 +50,18 @@ class Journal:
         except FileNotFoundError:
             pass
         else:
-            self._apply(msgspec.json.decode(begun, type=_Change))
+            self._apply(self._read(begun))
         for left in self._archive.rglob(f".*{TEMPORARY}"):
             left.unlink()
+
+    def _read(self, begun: bytes) -> _Change:
+        try:
+            return msgspec.json.decode(begun, type=_Change)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
+            raise ValueError(
+                f"{self._path} is not what this program wrote ({broken}); put it back: removed, the change that it "
+                "says would be taken as not begun, and its rows may be archived twice"
+            ) from broken
 
     def commit(self, named: Sequence[Path], removed: Iterable[Path], status: ArchiveStatus) -> None:
         """Name new files, remove others and set the status: all of it, or nothing.

@@ -4,12 +4,15 @@
     <state>/archive/waiting-labels.jsonl          labels without a prediction; looked for again when there are new ones
 
 A label of a row that has none is revision 0. One that says the same as the newest is a duplicate and left out; one
-that says something else is the next revision, and both are kept: the highest revision of a row holds.
+that says something else is the next revision, and both are kept: the highest revision of a row holds. Newest is what
+the server was told last, whichever of its processes it was told: what comes to light behind a newer label gets a
+revision below all others, -1 and so on.
 """
 
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -25,6 +28,9 @@ from lockgate.serving.disk import temporary
 from lockgate.serving.log.archive_journal import parquet_files
 from lockgate.serving.log.archive_tables import metadata_of
 from lockgate.serving.log.labels import StoredLabel
+from lockgate.serving.log.logged_line import SHADOW, SHADOW_FAILED
+
+logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".labels"
 WAITING: Final = "waiting-labels.jsonl"
@@ -46,6 +52,7 @@ _SCHEMA: Final = pa.schema(
         "revision": pa.int32(),
     }
 )
+_COPIES: Final = frozenset((SHADOW, SHADOW_FAILED))
 _DECODER = msgspec.json.Decoder(StoredLabel)
 
 
@@ -59,6 +66,21 @@ class Found(msgspec.Struct, frozen=True):
 
     model: str
     time: datetime
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """What is known of a row that has labels: the newest one's text, when it came, and the bounds of revisions."""
+
+    text: str
+    received: datetime
+    highest: int
+    lowest: int
+
+    def with_label(self, text: str, received: datetime, revision: int) -> _Row:
+        """Return the same after one label more."""
+        if revision > self.highest:
+            return _Row(text, received, revision, min(self.lowest, revision))
+        return _Row(self.text, self.received, self.highest, min(self.lowest, revision))
 
 
 class Joined(msgspec.Struct):
@@ -102,7 +124,7 @@ class LabelJoin:
         """
         self.done: Final = Joined()
         self._archive, self._name, self._window, self._oldest = archive, name, window, oldest
-        self._newest: dict[Key, tuple[str, int]] = {}  # of rows that this pass has written
+        self._rows: dict[Key, _Row] = {}  # that this pass has looked at
         self._writers: dict[Path, pq.ParquetWriter] = {}
 
     def take(self, lines: Iterable[bytes], files: Sequence[Path]) -> Iterator[bytes]:
@@ -144,27 +166,27 @@ class LabelJoin:
             folder = self._archive / f"{found.model}{SUFFIX}" / f"date={found.time.astimezone(UTC):%Y-%m-%d}"
             by_folder.setdefault(folder, []).append((label, found))
         for folder, labels in by_folder.items():
-            self._newest |= {
-                key: newest
-                for key, newest in _newest_of(folder, {label.prediction_id for label, _ in labels}).items()
-                if key not in self._newest
-            }
+            there = _labelled(folder, {label.prediction_id for label, _ in labels})
+            self._rows |= {key: row for key, row in there.items() if key not in self._rows}
             rows = [row for label, found in labels for row in self._row(label, found)]
             if rows:
                 self._writer(folder).write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
 
     def _row(self, label: StoredLabel, found: Found) -> Iterator[Mapping[str, Any]]:
         text, key = as_text(label.label), _key(label)
-        before = self._newest.get(key)
-        if before is not None and before[0] == text:
+        before = self._rows.get(key)
+        if before is None:
+            revision, self._rows[key] = 0, _Row(text, label.received, 0, 0)
+        elif before.text == text:
             self.done.duplicate += 1
             return
-        revision = 0 if before is None else before[1] + 1
-        self._newest[key] = text, revision
+        else:
+            revision = before.lowest - 1 if label.received < before.received else before.highest + 1
+            self._rows[key] = before.with_label(text, label.received, revision)
         late = self._window is not None and label.label_time - found.time > self._window
         self.done.joined += 1
         self.done.late += late
-        self.done.corrected += revision > 0
+        self.done.corrected += revision != 0
         yield {
             "prediction_id": label.prediction_id,
             "row": label.row,
@@ -214,6 +236,12 @@ class IdRange:
         """
         if not self.parts:
             return
+        try:
+            yield from self._rows(ids, wanted, columns)
+        except (OSError, ValueError) as broken:
+            logger.error("%s cannot be read and is left as it is: %s", self.path, broken)  # noqa: TRY400 - said
+
+    def _rows(self, ids: Sequence[str], wanted: pa.Array, columns: list[str]) -> Iterator[tuple[Any, ...]]:
         with pq.ParquetFile(self.path) as file:
             for index, part in enumerate(self.parts):
                 if part is None or bisect.bisect_left(ids, part[0]) < bisect.bisect_right(ids, part[1]):
@@ -227,22 +255,22 @@ def find(index: Iterable[IdRange], ids: set[str]) -> dict[Key, Found]:
     found: dict[Key, Found] = {}
     ordered, wanted = sorted(ids), pa.array(ids, pa.string())
     for each in index:
-        for prediction_id, row, time in each.rows(ordered, wanted, ["prediction_id", "row", "time"]):
-            found[prediction_id, row] = Found(each.model, time)
+        for prediction_id, row, time, kind in each.rows(ordered, wanted, ["prediction_id", "row", "time", "kind"]):
+            if kind not in _COPIES or (prediction_id, row) not in found:  # the caller's own says the date
+                found[prediction_id, row] = Found(each.model, time)
     return found
 
 
-def _newest_of(folder: Path, ids: set[str]) -> dict[Key, tuple[str, int]]:
-    """Return the newest label of each row of some predictions, with its revision."""
-    newest: dict[Key, tuple[str, int]] = {}
+def _labelled(folder: Path, ids: set[str]) -> dict[Key, _Row]:
+    """Return the rows of some predictions that have labels."""
+    found: dict[Key, _Row] = {}
     ordered, wanted = sorted(ids), pa.array(ids, pa.string())
     for path in sorted(folder.glob("*.parquet")):
-        columns = ["prediction_id", "row", "label", "revision"]
-        for prediction_id, row, label, revision in IdRange(path).rows(ordered, wanted, columns):
-            key = prediction_id, row
-            if key not in newest or revision > newest[key][1]:
-                newest[key] = label, revision
-    return newest
+        columns = ["prediction_id", "row", "label", "received", "revision"]
+        for prediction_id, row, label, received, revision in IdRange(path).rows(ordered, wanted, columns):
+            before = found.get((prediction_id, row), _Row(label, received, revision, revision))
+            found[prediction_id, row] = before.with_label(label, received, revision)
+    return found
 
 
 def as_text(label: str | bool | float) -> str:

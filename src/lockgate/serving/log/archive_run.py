@@ -63,7 +63,7 @@ class Archive:
         self.status = read_status(self._state)
         self._remove_old()  # first, because it makes room
         for segment in self._prediction_segments():
-            with taken(segment) as got:
+            with self._taken(segment) as got:
                 if got:
                     self._archive(segment)
         self._join_labels()
@@ -76,6 +76,18 @@ class Archive:
         self._journal.commit(named, removed, status)
         self.status = status
 
+    @contextlib.contextmanager
+    def _taken(self, segment: Path) -> Iterator[bool]:
+        """Hold a closed segment, see `taken`; one that this user may not read stands in nobody's way."""
+        with contextlib.ExitStack() as held:
+            try:
+                got = held.enter_context(taken(segment))
+            except PermissionError as refused:
+                self.failed += 1
+                logger.error("%s may not be read and is left where it is: %s", segment, refused)  # noqa: TRY400 - said
+                got = False
+            yield got
+
     def _prediction_segments(self) -> Iterator[Path]:
         """Return the segments of all models, each model's oldest first."""
         with contextlib.suppress(FileNotFoundError):  # no prediction was ever logged
@@ -86,7 +98,7 @@ class Archive:
         """Remove segments whose writer was killed before it had named them, empty ones, and what lies beside none."""
         for place in ("predictions/*", "labels", "feedback"):
             for path in self._state.glob(f"{place}/.*{SUFFIX}"):
-                with taken(path) as got:
+                with self._taken(path) as got:
                     if got:
                         path.unlink(missing_ok=True)  # its writer, which found it held, may have been faster
         for path in self._state.glob(f"predictions/*/*{BINARY_SUFFIX}"):
@@ -99,6 +111,7 @@ class Archive:
         except (ValueError, TypeError, KeyError, ArithmeticError):  # the data's; a later run would meet it again
             self.failed += 1
             logger.exception("%s could not be archived; it is left where it is", segment)
+            self._give_up_if_old(segment)
             return
         status = replace(
             self.status,
@@ -113,6 +126,19 @@ class Archive:
         )
         self._commit(done.files, (segment, binary_file(segment)), status)
 
+    def _give_up_if_old(self, segment: Path) -> None:
+        """Remove a segment that cannot be archived when its rows would be too old: no longer is anything kept."""
+        size = segment.stat().st_size
+        last_written = datetime.fromtimestamp(segment.stat().st_mtime, UTC)
+        if self._kept.days and last_written < self._now - timedelta(days=self._kept.days):
+            status = replace(
+                self.status,
+                removed_files=self.status.removed_files + 1,
+                removed_bytes=self.status.removed_bytes + size,
+            )
+            self._commit((), (segment, binary_file(segment)), status)
+            logger.warning("%s was deleted: kept are %d days", segment, self._kept.days)
+
     def _join_labels(self) -> None:
         """Join new labels with all predictions, and those that wait with the predictions they were not held against."""
         more = True
@@ -120,7 +146,7 @@ class Archive:
             with contextlib.ExitStack() as held:
                 new: list[Path] = []
                 for path in segments(self._state / "labels"):
-                    if held.enter_context(taken(path)):
+                    if held.enter_context(self._taken(path)):
                         new.append(path)
                     if len(new) == LABEL_SEGMENTS:
                         break
@@ -162,8 +188,12 @@ class Archive:
 
     def _merge_small(self) -> None:
         for folder in sorted(self._folder.glob("*/date=*")):
-            for merged in merge(folder):
-                self._commit((merged.target,), merged.sources, self.status)
+            try:
+                for merged in merge(folder):
+                    self._commit((merged.target,), merged.sources, self.status)
+            except (OSError, ValueError):  # a file is broken, or there is no room for both: they stay as they are
+                self.failed += 1
+                logger.exception("the small files of %s could not be put together", folder)
 
     def _remove_old(self) -> None:
         kept = self._kept

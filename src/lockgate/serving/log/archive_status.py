@@ -97,10 +97,15 @@ def read_status(state: Path) -> ArchiveStatus:
         ValueError: The file is not what this program wrote.
         OSError: It cannot be read.
     """
+    path = archive_folder(state) / STATUS_FILE
     try:
-        return _DECODER.decode((archive_folder(state) / STATUS_FILE).read_bytes())
+        return _DECODER.decode(path.read_bytes())
     except FileNotFoundError:
         return ArchiveStatus()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
+        raise ValueError(
+            f"{path} is not what this program wrote ({broken}); put it back, or remove it: all counts then begin again"
+        ) from broken
 
 
 class StatusReader:

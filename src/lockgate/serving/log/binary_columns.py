@@ -239,6 +239,11 @@ class Appended:
         """Take a new file, open for appending."""
         self._handle, self.size, self._torn = handle, 0, False
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed it."""
+        return not os.fstat(self._handle).st_nlink
+
     def write(self, blobs: Sequence[memoryview]) -> None:
         """Append all of them or nothing, see `Segment.write`.
 

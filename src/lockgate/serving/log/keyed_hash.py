@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -45,7 +46,7 @@ class KeyedHash:
     def _key(self) -> bytes:
         """Return the key; of several that make it at once, one wins and all use that one."""
         try:
-            return bytes.fromhex(self._file.read_text("ascii"))
+            return self._read()
         except FileNotFoundError:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             new = self._file.with_name(f".{self._file.name}.{os.getpid()}-{threading.get_ident()}")
@@ -58,7 +59,17 @@ class KeyedHash:
                     os.link(new, self._file)
             finally:
                 new.unlink()
-            return bytes.fromhex(self._file.read_text("ascii"))
+            return self._read()
+
+    def _read(self) -> bytes:
+        """Return the file's key; one that is cut short, or empty, would hide nothing."""
+        held = self._file.read_bytes()
+        with contextlib.suppress(ValueError):
+            key = bytes.fromhex(held.decode("ascii"))
+            if len(key) == _KEY_BYTES:
+                return key
+        problem = f"it holds no key of {_KEY_BYTES} bytes; put the right one back, or remove it"
+        raise OSError(errno.EINVAL, problem, str(self._file))
 
 
 def _canonical(value: object) -> str | None:

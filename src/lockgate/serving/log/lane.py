@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,51 +15,78 @@ from lockgate.serving.log.binary_columns import Line, Placed
 from lockgate.serving.log.logged_line import columns_file, describe
 from lockgate.serving.log.record import Record
 from lockgate.serving.log.segments import Segment
+from lockgate.serving.log.weight import weigh
+
+logger = logging.getLogger(__name__)
 
 
 class Lane:
-    """One model's lines: those that wait, and the file they go to."""
+    """One model's lines: those that wait, and the file they go to.
+
+    Attributes:
+        rows: Rows that wait.
+    """
 
     def __init__(self, folder: Path, worker: int, opener: Callable[[Path], int]) -> None:
         self._folder, self._worker, self._opener = folder, worker, opener
         self._segment: Segment | None = None
         self._opened = 0
         self._began = 0.0  # of the open segment; the wall clock may jump
-        self._described: set[str] = set()
-        self._contracts: dict[str, ModelContract] = {}  # of bundles that are not described yet
+        self._described: set[str] = set()  # bundles whose columns lie beside the open segment
+        self._contracts: dict[str, ModelContract] = {}  # of those that lines of it, or that wait for it, are of
         self._waiting = Placed()
-        self._rows = self._bytes = 0
+        self.rows = self._counted = self._bytes = 0
 
     def add(self, record: Record, line: Line) -> None:
         """Take a line."""
-        if record.contract is not None and record.digest not in self._described:
-            self._described.add(record.digest)
-            self._contracts[record.digest] = record.contract
+        if record.contract is not None:
+            self._contracts.setdefault(record.digest, record.contract)
         self._waiting.add(line)
-        self._rows += record.rows
+        self.rows += record.rows
+        self._counted += weigh(record)[0]
         self._bytes += line.size
 
-    def write(self) -> tuple[int, int]:
-        """Write what waits and return how many rows and bytes that was; all of it still waits after an error.
+    def write(self) -> tuple[int, int, int]:
+        """Write what waits; all of it still waits after an error.
+
+        Returns:
+            How many rows that was, for how many they counted, and how many bytes.
 
         Raises:
             OSError: The disk does not take it.
         """
         waiting = self._waiting
         if not waiting.pieces:
-            return 0, 0
+            return 0, 0, 0
+        segment = self._opened_segment()
+        for digest in self._contracts.keys() - self._described:
+            self._describe(Digest(digest))
+        waiting.place(segment.binary_size)
+        try:
+            segment.write(waiting.pieces, waiting.blobs)
+        except OSError as broken:
+            if segment.gives_way_after(broken):  # this file may not grow, or is on no disk any more
+                self.close()
+            raise
+        written = self.rows, self._counted, self._bytes
+        waiting.clear()
+        self.rows = self._counted = self._bytes = 0
+        return written
+
+    def _opened_segment(self) -> Segment:
+        """Return the segment that is written, a new one where there is none any more.
+
+        Raises:
+            OSError: The disk does not take a new one.
+        """
+        if self._segment is not None and self._segment.is_gone:
+            logger.error("%s: a segment was removed while it was written; what it held is lost", self._folder)
+            self.close()
         if self._segment is None:
             self._opened += 1
             self._began = time.monotonic()
             self._segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
-        for digest in tuple(self._contracts):
-            self._describe(Digest(digest))
-        waiting.place(self._segment.binary_size)
-        self._segment.write(waiting.pieces, waiting.blobs)
-        written = self._rows, self._bytes
-        waiting.clear()
-        self._rows = self._bytes = 0
-        return written
+        return self._segment
 
     def _describe(self, digest: Digest) -> None:
         """Keep the types of a bundle's columns beside its lines, before the first of them."""
@@ -67,14 +95,14 @@ class Lane:
             new = target.with_name(f".{target.name}.w{self._worker}")
             new.write_bytes(msgspec.json.encode(describe(self._contracts[digest])))
             new.rename(target)
-        del self._contracts[digest]
+        self._described.add(digest)
 
     def close_if(self, size: int, age_s: float) -> None:
-        """Close a segment that has grown to a size or an age."""
+        """Close a segment that has grown to a size or an age, and holds nothing that is still to be written."""
         segment = self._segment
-        if segment is not None and (
-            segment.size + segment.binary_size >= size or time.monotonic() - self._began >= age_s
-        ):
+        if segment is None or segment.is_torn:
+            return
+        if segment.size + segment.binary_size >= size or time.monotonic() - self._began >= age_s:
             self.close()
 
     def close(self) -> None:
@@ -82,3 +110,6 @@ class Lane:
         if self._segment is not None:
             self._segment.close()
             self._segment = None
+        self._described.clear()  # whoever removed the segment may have removed these, too
+        if not self._waiting.pieces:  # bundles come and go
+            self._contracts.clear()

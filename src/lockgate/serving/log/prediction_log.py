@@ -24,6 +24,7 @@ from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.lane import Lane
 from lockgate.serving.log.record import WHOLE_ROWS, LineEncoder, Record
 from lockgate.serving.log.segments import open_for_appending
+from lockgate.serving.log.weight import weigh
 
 __all__ = ["PredictionLog", "Record"]
 
@@ -70,13 +71,14 @@ class PredictionLog:
             flush_s: The longest a record waits in memory, in seconds, where the disk takes it.
             segment_bytes: A file that has grown to this size is closed and the next one opened.
             segment_age_s: So is one of this age, in seconds.
-            queue_rows: Rows kept in memory while the disk does not take them.
-            queue_bytes: Bytes likewise: lines that wait, and bodies of requests that are not lines yet.
+            queue_rows: Rows kept in memory while the disk does not take them; see `weight` for what a request counts.
+            queue_bytes: Bytes likewise: lines that wait, and requests that are not lines yet.
             key_file: Holds the key of hashed columns, made when it is needed; None: a file beside `folder`.
             opener: Opens a segment for appending and returns its descriptor.
         """
         self.written_rows = self.errors = 0
         self._refused_rows = self._lost_rows = 0  # one for each thread, so that neither count needs a lock
+        self._told_dropped = 0
         self._appended_rows = self._taken_rows = 0
         self._appended_bytes = self._encoded_bytes = self._waiting_bytes = 0
         self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
@@ -99,7 +101,7 @@ class PredictionLog:
 
     @property
     def queued_rows(self) -> int:
-        """Rows that wait in memory."""
+        """Rows that wait in memory, as `queue_rows` counts them."""
         return self._appended_rows - self._taken_rows
 
     @property
@@ -119,12 +121,12 @@ class PredictionLog:
 
     def append(self, record: Record) -> None:
         """Take a record; never blocks, never fails. Called from one thread only."""
-        rows, size = record.rows, record.body_bytes
+        rows, size = weigh(record)
         queued = self._appended_rows - self._taken_rows
         if queued:
             waiting = self._appended_bytes - self._encoded_bytes + self._waiting_bytes
             if queued + rows > self._queue_rows or waiting + size > self._queue_bytes:
-                self._refused_rows += rows
+                self._refused_rows += record.rows
                 return
             if queued > self._wake_rows or waiting > self._wake_bytes:
                 self._wake.set()
@@ -137,8 +139,9 @@ class PredictionLog:
         self._stopping = True
         self._wake.set()
         self._thread.join()
-        if self.queued_rows:
-            logger.error("%d rows of the prediction log were lost: the disk did not take them", self.queued_rows)
+        lost = sum(lane.rows for lane in self._lanes.values()) + sum(record.rows for record in self._queue)
+        if lost:
+            logger.error("%d rows of the prediction log were lost: the disk did not take them", lost)
         for lane in self._lanes.values():
             lane.close()
 
@@ -157,6 +160,7 @@ class PredictionLog:
                 logger.exception("the prediction log failed; it goes on")
             else:
                 self._recovered()
+                self._tell_dropped()
 
     def _write_all(self) -> None:
         """Make lines of what is queued and write them; what waits for the disk goes first.
@@ -173,16 +177,16 @@ class PredictionLog:
             raise broken
 
     def _write_lanes(self) -> OSError | None:
-        """Write what waits and return the last error: one model's broken folder costs the others nothing."""
+        """Write what waits and return the last error: beside one model's broken folder the others are written."""
         broken = None
         for lane in self._lanes.values():
             try:
-                rows, size = lane.write()
+                rows, counted, size = lane.write()
             except OSError as error:
                 broken = error
             else:
                 self.written_rows += rows
-                self._taken_rows += rows
+                self._taken_rows += counted
                 self._waiting_bytes -= size
             lane.close_if(self._segment_bytes, self._segment_age_s)
         return broken
@@ -194,11 +198,12 @@ class PredictionLog:
             record = self._queue[0]
             line = self._encode(record)
             self._queue.popleft()
-            self._encoded_bytes += record.body_bytes
+            counted, held = weigh(record)
+            self._encoded_bytes += held
             length = 0 if line is None else line.size
             if line is None or (self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes):
                 self._lost_rows += record.rows
-                self._taken_rows += record.rows
+                self._taken_rows += counted
                 continue
             lane = self._lanes.get(record.model)
             if lane is None:
@@ -235,12 +240,24 @@ class PredictionLog:
             f"{self.dropped_rows} were dropped; serving goes on"
         )
         if self._may_complain():
+            self._told_dropped = self.dropped_rows
             logger.error("%s", self._problem)
 
     def _recovered(self) -> None:
         if self._problem is not None:
             self._problem, self._complained_at = None, -math.inf
-            logger.warning("the prediction log is written again; %d rows were dropped meanwhile", self.dropped_rows)
+            self._told_dropped = self.dropped_rows
+            logger.warning("the prediction log is written again; %d rows were dropped so far", self.dropped_rows)
+
+    def _tell_dropped(self) -> None:
+        """Say that rows were given up although the disk takes them: more came than can be written."""
+        dropped = self.dropped_rows
+        if dropped > self._told_dropped and self._may_complain():
+            logger.error(
+                "the prediction log gave up %d rows: they came faster than they are written; serving goes on",
+                dropped - self._told_dropped,
+            )
+            self._told_dropped = dropped
 
 
 def _breathe() -> None:

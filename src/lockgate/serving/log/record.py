@@ -28,6 +28,8 @@ from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, La
 WHOLE_ROWS: Final = 256  # ours: a request with more is work enough for one go of the writer
 PIECE_VALUES: Final = 2048  # about 0.1 ms
 BREATH_BYTES: Final = PIECE_BYTES // 3 * 4  # of base64, after which others may have the interpreter: about 0.1 ms
+_LEAST: Final = -(1 << 63)
+_MOST: Final = (1 << 64) - 1  # orjson takes integers of 64 bits, with a sign or without
 _TEXT_COST: Final = 8  # times what a byte of base64 costs, where a text is made of each number
 _COLUMNS: Final = {name: b',"%b":' % name.encode() for name in ("inputs", "hashed", "outputs")}
 _HASHES_AT_ONCE: Final = 128  # about 0.2 ms
@@ -118,7 +120,15 @@ class LineEncoder:
             TypeError: Something in the record has no JSON form.
         """
         fields = self._fields(record)
-        if record.rows <= PACKED_ROWS:
+        try:
+            return self._line(record.rows, fields)
+        except TypeError:
+            if fields["inputs"] is None:
+                raise
+            return self._line(record.rows, {**fields, "inputs": _within_64_bits(fields["inputs"])})
+
+    def _line(self, rows: int, fields: Mapping[str, Any]) -> Line:
+        if rows <= PACKED_ROWS:
             line = orjson.dumps(fields, default=_to_json, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE)
             # orjson's bytes keep the 8 kB they were written into, for as long as the line waits for the disk
             return Line([memoryview(line).tobytes()])
@@ -268,6 +278,16 @@ def _to_json(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _within_64_bits(columns: Columns) -> Columns:
+    """Return columns whose longer integers are floats: a model takes them as such, and JSON has no others here."""
+    return {
+        name: [float(each) if isinstance(each, int) and not _LEAST <= each <= _MOST else each for each in values]
+        if isinstance(values, list | tuple)
+        else values
+        for name, values in columns.items()
+    }
 
 
 def _as_number(text: str) -> object:

@@ -11,6 +11,7 @@ line at the end: no reader sees it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from lockgate.serving.log.binary_columns import Appended
 SUFFIX: Final = ".jsonl"
 BINARY_SUFFIX: Final = ".numbers"
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _BLOCK_BYTES: Final = 1 << 20
 _WRITE_BYTES: Final = 128 << 10  # about 0.03 ms to put together
 
@@ -79,6 +81,20 @@ class Segment:
     def binary_size(self) -> int:
         """Bytes of the file beside."""
         return 0 if self._binary is None else self._binary.size
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether it ends in what a failed write left, and the disk could not even cut that off."""
+        return self._torn
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed it, or the file beside: nobody would ever read what is still written to it."""
+        return not os.fstat(self._handle).st_nlink or (self._binary is not None and self._binary.is_gone)
+
+    def gives_way_after(self, broken: OSError) -> bool:
+        """Tell whether another file may take what this one did not: it is whole, and the disk is not what is full."""
+        return self.size > 0 and not self.is_torn and broken.errno not in _NO_ROOM
 
     def write(self, pieces: Sequence[bytes], blobs: Sequence[memoryview] = ()) -> None:
         """Append all pieces or nothing: what was written of them is cut off again.

@@ -8,6 +8,7 @@ Who comes while the disk syncs shares the next sync. What the lines say is the b
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -17,6 +18,8 @@ from typing import Final
 from lockgate.serving.disk import sync
 from lockgate.serving.log.segments import Segment, open_for_appending
 from lockgate.serving.refusals import Reason, refuse
+
+logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES: Final = 16 << 20
 LARGEST_ROW: Final = 2**31 - 1
@@ -114,7 +117,9 @@ class SyncedLog:
     def _write(self, group: bytes) -> None:
         """Write a group whole or not at all; runs in the disk's thread, as everything that touches the segment."""
         segment = self._segment
-        if segment is not None and segment.size >= self._segment_bytes:
+        if segment is not None and (segment.size >= self._segment_bytes or segment.is_gone):
+            if segment.is_gone:
+                logger.error("%s: a segment was removed while it was written; what it held is lost", self._folder)
             self._close_segment()
             segment = None
         if segment is None:
@@ -123,7 +128,12 @@ class SyncedLog:
             self._segment = segment
             sync(self._folder)
         size = segment.size
-        segment.write([group])
+        try:
+            segment.write([group])
+        except OSError as broken:
+            if segment.gives_way_after(broken):  # this file may not grow, or is on no disk any more
+                self._close_segment()
+            raise
         try:
             segment.sync()
         except OSError:
