@@ -93,6 +93,9 @@ def cases() -> Iterator[tuple[str, Any]]:
     token = {"authorization": f"Bearer {ASKED['token']}"}
     yield "version", ask(columns(), model_version=ASKED["digest"], headers=token)
     yield "unknown parameters", ask(columns(), priority=3, timeout=5, parameters={"temperature": 0.5})
+    yield "compressed answer", ask(columns(), response_compression_algorithm="gzip")
+    yield "in a sequence", ask(columns(), sequence_id=7, sequence_start=True, sequence_end=True)
+    yield "compressed", refused(lambda: ask(columns(), request_compression_algorithm="gzip"))
     yield "true is one", ask(columns() | {"age": np.array([True] * len(ROWS))})
     yield "no such model", refused(lambda: ask(columns(), model_name="other"))
     yield "no token", refused(lambda: ask(columns(), model_version=ASKED["digest"]))

@@ -127,7 +127,7 @@ def test_tritonclient(server: Server, digest: str, environment: Callable[[str], 
     assert said["server"]["extensions"] == ["binary_tensor_data"]
     assert (said["model"]["name"], said["model"]["versions"]) == ("toy", [digest])
     answers = {name: each for name, each in said.items() if isinstance(each, dict) and "probability" in each}
-    assert len(answers) == 23
+    assert len(answers) == 25
     for name, answer in answers.items():
         rows = [{**row, "age": 1} for row in ROWS] if name == "true is one" else ROWS[: 1 if "one" in name else None]
         assert agrees(answer, rows), name
@@ -142,6 +142,7 @@ def test_tritonclient(server: Server, digest: str, environment: Callable[[str], 
         ("no such model", "404", "no model 'other'"),
         ("no token", "401", "admin token"),
         ("no such output", "400", "output 'other'"),
+        ("compressed", "415", "content-encoding 'gzip': send it plain"),
         ("wrong type", "400", "input 'age': datatype BYTES"),
         ("missing column", "400", "column 'amount' is missing"),
         ("unequal", "400", "column 'age' has 1 values"),

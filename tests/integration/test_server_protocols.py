@@ -63,6 +63,11 @@ def page(server: Server) -> dict[str, Any]:
     return found
 
 
+OF_HTTP = {"content-type", "content-length", "date", "connection"} | {
+    "cache-control", "content-security-policy", "x-content-type-options",  # for browsers, of the status page
+}  # fmt: skip
+
+
 def conforms(page: dict[str, Any], answer: httpx.Response, path: str) -> Any:
     """Hold an answer against the document: its status, type, headers and body; return the body."""
     operation = page["paths"][path][answer.request.method.lower()]
@@ -71,7 +76,7 @@ def conforms(page: dict[str, Any], answer: httpx.Response, path: str) -> Any:
     assert kind in described["content"], (kind, list(described["content"]))
     needed = {name for name, each in described.get("headers", {}).items() if each.get("required")}
     assert needed <= set(answer.headers)
-    told = {name for name in answer.headers if name.startswith(("x-lockgate-", "x-request-"))}
+    told = set(answer.headers) - OF_HTTP
     assert told <= set(described["headers"]), told
     if kind == "application/json":
         schema = described["content"][kind]["schema"] | {"components": page["components"]}
@@ -98,7 +103,7 @@ VERSION = "/v2/models/{model}/versions/{version}"
 
 def test_every_answer_is_what_the_api_document_says(server: Server, page: dict[str, Any]) -> None:
     get, digest = server.client.get, server.admin.get("/admin/routing/toy-binary").json()["champion"]
-    for path in ("/", "/v2", "/v2/health/live", "/v2/health/ready", "/ping", "/health", "/version", "/metrics"):
+    for path in ("/", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready", "/ping", "/health", "/version", "/metrics"):
         assert get(path).status_code == 200
         conforms(page, get(path), path)
     for task in TaskKind:
@@ -213,6 +218,46 @@ def test_binary_tensors_in_and_out(server: Server, page: dict[str, Any]) -> None
         assert said["outputs"][0]["shape"] == [count, 3]
 
 
+def test_the_metadata_is_of_the_protocols_own_words(server: Server) -> None:
+    assert server.client.get("/v2/").json() == server.client.get("/v2").json()
+    told = server.client.get("/v2/models/toy-binary").json()
+    assert told["platform"] == "onnx_onnxv1"  # the one name that the protocol has for ONNX
+    assert {each["datatype"] for each in told["inputs"] + told["outputs"]} == {"FP32", "BYTES"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "refusal"),
+    [
+        ({"content-type": "application/octet-stream"}, INFER, (415, "with Inference-Header-Content-Length or")),
+        ({"content-type": "application/octet-stream"}, INFER, (415, "or application/vnd.apache.arrow.stream")),
+        ({"content-type": "application/vnd.apache.arrow.file"}, INFER, (415, "or application/vnd.apache.arrow.stream")),
+        ({"content-type": "application/vnd.apache.parquet"}, "/invocations", (415, "application/json or text/csv or")),
+        ({"content-type": "text/html"}, "/labels", (415, "send application/json or application/x-ndjson")),
+        ({"inference-header-content-length": "0"}, INFER, (400, "this one's are amount FP32, colour BYTES, age FP32")),
+        ({"content-encoding": "gzip"}, INFER, (415, "content-encoding 'gzip': send it plain")),
+    ],
+)
+def test_what_a_body_says_of_itself_is_refused_with_what_it_may_say(
+    server: Server, page: dict[str, Any], headers: dict[str, str], path: str, refusal: tuple[int, str]
+) -> None:
+    url = path.replace("{model}", "toy-binary")
+    answer = server.client.post(url, content=iter([b"{}"]), headers={**headers, **BEARER})
+    status, said = refusal
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    conforms(page, answer, path)
+
+
+def test_media_types_are_the_same_in_capitals(server: Server) -> None:
+    sink = pa.BufferOutputStream()
+    batch = pa.RecordBatch.from_pylist(ROWS)
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    headers = {"content-type": "Application/Vnd.Apache.Arrow.Stream", "accept": "Application/JSON"}
+    for path in ("/v2/models/toy-binary/infer", "/invocations?model=toy-binary"):
+        answer = server.client.post(path, content=sink.getvalue().to_pybytes(), headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
+
+
 def test_nan_is_null_as_pythons_clients_write_it(server: Server) -> None:
     text = json.dumps({"dataframe_split": {"columns": list(ROW), "data": [[float("nan"), 41, "red", "disc"]]}})
     answer = server.client.post("/invocations?model=toy-binary", content=text)
@@ -300,3 +345,4 @@ def test_pyarrow_is_loaded_by_the_first_arrow_request_alone(world: World) -> Non
         answer = fresh.client.post("/invocations", content=sink.getvalue().to_pybytes(), headers=kind)
         assert answer.status_code == 200
         assert "site-packages/pyarrow/" in maps.read_text()
+        assert "site-packages/pandas/" not in maps.read_text()  # which pyarrow loads for itself where it can

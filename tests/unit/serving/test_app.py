@@ -160,8 +160,12 @@ def test_a_handler_may_take_longer_than_a_body() -> None:
 
 def test_only_a_plain_body_is_taken() -> None:
     front = Front()
-    assert front("/ask", content_encoding="gzip").status == 415
-    assert front("/ask", content_encoding="Identity").status == 200
+    for name, value, status in (
+        ("content_encoding", "gzip", 415), ("content_encoding", "Identity", 200), ("content_encoding", "", 200),
+        ("content_encoding", "identity, gzip", 415), ("transfer_encoding", "chunked", 200),
+        ("transfer_encoding", "Chunked", 200), ("transfer_encoding", "gzip, chunked", 415),
+    ):  # fmt: skip
+        assert front("/ask", **{name: value}).status == status
 
 
 # -- concurrency -------------------------------------------------------------------------------------------------------

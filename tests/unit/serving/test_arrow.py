@@ -29,6 +29,14 @@ def stream(*batches: pa.RecordBatch, **options: Any) -> bytes:
     return written
 
 
+def file_of(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written
+
+
 def plain(values: Values) -> list[Any]:
     """Return a column as JSON would have it: None for null."""
     if isinstance(values, CodedStrings):
@@ -149,6 +157,25 @@ def test_a_single_row_is_plain_values() -> None:
     assert str(columns["amount"]) == "[nan]"
 
 
+def test_whole_numbers_of_a_single_row_stay_whole_as_they_do_in_json() -> None:
+    batch = pa.record_batch(
+        {
+            "key": pa.array([2**53 + 1]),
+            "small": pa.array([7], pa.uint8()),
+            "null": pa.array([None], pa.int32()),
+            "coded": pa.array([12345]).dictionary_encode(),
+            "real": pa.array([7.0]),
+            "yes": pa.array([True]),
+            "__index_level_0__": pa.array([3]),
+        }
+    )
+    columns = read_stream(stream(batch), BOUNDS)  # an entity's key is its text: 12345, not 12345.0
+    assert {name: repr(values) for name, values in columns.items()} == {
+        "key": "[9007199254740993]", "small": "[7]", "null": "[None]", "coded": "[12345]", "real": "[7.0]",
+        "yes": "[1.0]",
+    }  # fmt: skip
+
+
 def bomb() -> bytes:
     return stream(pa.record_batch({"x": np.zeros(2_000_000)}), compression="zstd")
 
@@ -166,6 +193,10 @@ def dictionary_bomb() -> bytes:
         (stream(BATCH)[:-100], Reason.MALFORMED, "not an Arrow stream"),
         (stream(BATCH)[:700], Reason.MALFORMED, "not an Arrow stream"),
         (stream(BATCH)[8:], Reason.MALFORMED, "not an Arrow stream"),
+        (stream(BATCH) + b"xyz", Reason.MALFORMED, "3 bytes follow the end of the Arrow stream"),
+        (stream(BATCH) + stream(BATCH), Reason.MALFORMED, f"{len(stream(BATCH))} bytes follow the end of the Arrow"),
+        (stream(BATCH)[:-8] + stream(BATCH), Reason.MALFORMED, "a message of type schema is in it"),
+        (file_of(BATCH), Reason.MALFORMED, "Arrow's file form; send its stream form"),
         (stream(pa.record_batch({"x": pa.nulls(1 << 24)})), Reason.TOO_MANY_ROWS, "16777216 rows, at most 10000"),
         (stream(*[BATCH] * 1025), Reason.TOO_MANY_ROWS, "more than 1024 parts"),
         (stream(*[BATCH.slice(0, 3)] * 1000, BATCH), Reason.TOO_MANY_ROWS, "at most 2000"),

@@ -1,6 +1,7 @@
 """One connection without a socket: what is read as what, what is answered how, and what is dropped when."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -378,3 +379,81 @@ def test_a_full_port_says_so_until_somebody_has_been_silent_for_a_while() -> Non
         assert (scene.all.refused, scene.all.evicted) == (1, 1)
 
     run(play)
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_what_follows_a_chunked_body_is_no_header(pieces: int) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connection, transport = scene.open()
+        trailer = b"x-lockgate-arm: challenger\r\nauthorization: Bearer x\r\n\r\n"
+        for data in (CHUNKED + trailer,) if pieces == 1 else (CHUNKED, trailer):
+            connection.data_received(data)
+            await turns()
+        assert scene.asked[0]["headers"] == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+        assert scene.bodies == [b"body"]
+        connection.data_received(GET)
+        await turns()
+        assert scene.asked[1]["headers"] == [(b"host", b"x")]
+        assert transport.written.count(b"HTTP/1.1 200") == 2
+
+    run(play)
+
+
+@pytest.mark.parametrize("endless", [b"x-a: b\r\n" * 128, b"x" * 1024, b"x-a: " + b"y" * 1019])
+def test_a_body_that_ends_in_endless_trailers_is_refused(endless: bytes) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connection, transport = scene.open()
+        connection.data_received(CHUNKED)
+        for _ in range(HEAD_BYTES // 1024 + 3):
+            await asyncio.sleep(0)
+            if not transport.ended:
+                connection.data_received(endless)
+        connection.connection_lost(None)
+        await turns()
+        assert transport.written.startswith(b"HTTP/1.1 431")
+        assert transport.ended
+        assert scene.all.malformed == 1
+
+    run(play)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_long_body_in_small_pieces_is_no_endless_trailer(waits: bool) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connection, transport = scene.open()
+        connection.data_received(CHUNKED[:-3])
+        for _ in range(2 * HEAD_BYTES // 1024):
+            if waits:
+                await turns()
+            connection.data_received(b"400\r\n" + b"x" * 1024 + b"\r\n")
+        connection.data_received(b"0\r\n\r\n")
+        await turns()
+        assert scene.bodies == [b"body" + b"x" * 2 * HEAD_BYTES]
+        assert transport.written.startswith(b"HTTP/1.1 200")
+        scene.bodies.clear()
+        assert not [each for each in gc.get_referents(connection.__dict__) if type(each) is bytes and len(each) > 999]
+
+    run(play)
+
+
+def test_an_answer_that_comes_after_the_connection_was_given_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connection, transport = scene.open()
+        connection.data_received(GET + b"\x01 this is no request\r\n\r\n")  # the first is being answered
+        refused = transport.written
+        assert refused.startswith(b"HTTP/1.1 400")
+        assert transport.ended
+        transport.write = None  # type: ignore[assignment]  # as uvloop's, which refuses to once it is closed
+        await turns()
+        assert len(scene.asked) == 1
+        assert transport.written == refused
+
+    run(play)
+    assert caplog.text == ""

@@ -1,8 +1,11 @@
 """The short way of one-row requests answers, counts and logs as the ordinary way does, or leaves a request to it."""
 
 import asyncio
+import dataclasses
+import itertools
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +35,7 @@ from lockgate.serving.routing.desired import Desired, DesiredChallenger
 from lockgate.serving.service import Prediction, Service
 from tests.bundles import DEAR_HIGH, contract, make_bundle, make_keys, probes
 from tests.graphs import failing_graph
+from tests.server_process import write_secret
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 KINDS = {"amount": "FP32", "colour": "BYTES", "age": "INT64", "shape": "BYTES"}
@@ -100,7 +104,7 @@ class Scene:
 
     def __init__(self, root: Path, access: list[bytes] | None = None, **limits: Any) -> None:
         make_keys(root / "keys")
-        (root / "token").write_text("secret")
+        write_secret(root / "token", "secret")
         (root / "bundles").mkdir()
         self.root, self.runner, self.asked = root, asyncio.Runner(), 0
         options = ServerOptions(
@@ -200,6 +204,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         made.route(f"toy-{task}", task=task, challenger={"task": task, "bias": 0.5})
     priced = contract("toy-costs", TaskKind.MULTICLASS, DEAR_HIGH)
     made.route("toy-costs", task=TaskKind.MULTICLASS, parts={"contract.json": canonical_json(priced)})
+    keyed = canonical_json(dataclasses.replace(contract("toy-keyed"), entity="customer"))
+    made.route("toy-keyed", parts={"contract.json": keyed}, challenger={"parts": {"contract.json": keyed}, "bias": 0.5})
     yield made
     rows = {row["request_id"]: row for row in made.logged()}
     pairs = [(row, rows[f"o-{name[2:]}"]) for name, row in rows.items() if name.startswith("d-")]
@@ -366,6 +372,62 @@ def test_both_ways_answer_alike_whatever_a_row_major_row_holds(
     assert direct == ordinary
 
 
+# -- however a request is written --------------------------------------------------------------------------------------
+
+PATHS = (
+    "/v2/models/toy-keyed/infer?x=1", "/v2/models/toy-keyed/infer?", "/v2/models/toy%2Dkeyed/infer",
+    "/v2/models/toy-keyed/%69nfer", "/v2/models/toy-keyed/infer#f", "http://x/v2/models/toy-keyed/infer",
+    "/v2/models/toy-keyed/infer/", "//v2/models/toy-keyed/infer", "/V2/models/toy-keyed/infer",
+    "/v2/models/toy-keyed/versions/x/infer", "/v2/models/toy-keyed/infer;x", "/v2/./models/toy-keyed/infer",
+)  # fmt: skip
+LINES = (
+    ("Content-Type", "application/json"), ("Content-Type", "Application/JSON ; charset=utf-8"),
+    ("Content-Type", ""), ("Content-Type", "text/plain"), ("Content-Encoding", "identity"), ("Content-Encoding", ""),
+    ("Content-Encoding", "gzip"), ("X-Lockgate-Entity", "a"), ("X-Lockgate-Entity", " b "), ("X-Lockgate-Entity", ""),
+    ("X-Lockgate-Entity", "é"), ("X-Lockgate-Arm", ""), ("X-Lockgate-Arm", "champion"),
+    ("Authorization", "Bearer secret"), ("Inference-Header-Content-Length", ""),
+    ("Inference-Header-Content-Length", "0"), ("Accept", "text/html"), ("Traceparent", TRACE), ("Traceparent", "00-0"),
+    ("Connection", "keep-alive"), ("Connection", "close"), ("Connection", "Upgrade"), ("Upgrade", "h2c"),
+    ("Expect", "something"),
+)  # fmt: skip
+SPELLED = st.sampled_from([str, str.lower, str.upper])
+KEYS = st.sampled_from(["a", "b", "", " ", "é", "x" * 300]) | st.none() | st.integers(-9, 9) | st.floats(-2, 2)
+ENDS = st.sampled_from(
+    [
+        b"}", b"} \r\n", b"}x", b",}", b',"z":[{"y":null}]}', b',"z":"\xff"}', b',"z":01}', b',"z":NaN}',
+        b',"inputs":[]}', b',"id":"one","id":"two"}', b',"parameters":{"explain":false,"explain":true}}',
+        b',"parameters":{"binary_data_output":false},"outputs":[]}', b',"z":' + b"[" * 2000 + b"]" * 2000 + b"}",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.just("/v2/models/toy-keyed/infer") | st.sampled_from(PATHS),
+    st.lists(st.tuples(st.sampled_from(LINES), SPELLED), max_size=5),
+    st.just("POST") | st.sampled_from(["POST", "PUT", "GET", "OPTIONS"]),
+    st.sampled_from(["1.1", "1.1", "1.0"]),
+    st.booleans(),
+    st.none() | KEYS,
+    st.just(b"}") | ENDS,
+)
+def test_both_ways_answer_alike_however_a_request_is_written(  # noqa: PLR0917 - all that can be odd about one
+    scene: Scene, path: str, lines: list[Any], method: str, version: str, chunked: bool, key: Any, end: bytes
+) -> None:
+    body = _json({"inputs": orjson.loads(columns({**ROW} if key is None else {**ROW, "customer": key}))["inputs"]})
+    body = body[:-1] + end
+    length = "Transfer-Encoding: chunked" if chunked and version == "1.1" else f"Content-Length: {len(body)}"
+    head = [f"{method} {path} HTTP/{version}", "Host: x", *(f"{spell(n)}: {value}" for (n, value), spell in lines)]
+    whole = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if length.startswith("T") else body
+    answers = []
+    scene.asked += 1
+    for way, name in ((scene.direct, "d"), (scene.ordinary, "o")):
+        random.seed(scene.asked)  # who names no entity is given an arm at random
+        text = "\r\n".join([*head, length, f"X-Request-Id: {name}-{scene.asked}", "", ""])
+        answers.append(plain(scene.runner.run(way.ask(text.encode() + whole))))
+    assert answers[0] == answers[1]
+
+
 # -- the body ----------------------------------------------------------------------------------------------------------
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -440,6 +502,50 @@ def test_requests_in_one_go_are_answered_in_order_and_the_last_may_close(own: Sc
     )
     assert answers.count(b"connection: close") == 1
     assert end.closed
+
+
+def _asked_in(kind: str, name: str) -> bytes:
+    """Return a request of some kind whose answer carries its name."""
+    body = columns(id=name)
+    if kind == "page":
+        return f"GET /v2 HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n\r\n".encode()
+    if kind == "chunked":
+        head = f"POST /v2/models/toy-binary/infer HTTP/1.1\r\nHost: x\r\nX-Request-Id: {name}\r\n"
+        return head.encode() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-A: b\r\n\r\n" % (len(body), body)
+    kinds = {"plain": "application/json", "ordinary": "application/json; charset=utf-8", "wrong": "text/plain"}
+    return request(body, x_request_id=name, content_type=kinds[kind])
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_requests_of_every_kind_in_any_pieces_are_answered_alike_and_in_order(own: Scene, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    kinds = chance.choices(["plain", "plain", "ordinary", "page", "chunked", "wrong"], k=chance.randint(2, 6))
+    whole = b"".join(_asked_in(kind, f"n{at}") for at, kind in enumerate(kinds))
+    cuts = [0, *sorted(chance.sample(range(1, len(whole)), chance.choice([0, 1, 2, 5]))), len(whole)]
+    waits = [chance.choice([0, 1, 3]) for _ in cuts]
+
+    async def play(way: Way) -> list[list[bytes]]:
+        connection, end = way.open()
+        for (first, last), turns in zip(itertools.pairwise(cuts), waits, strict=False):
+            connection.data_received(whole[first:last])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        while len(found := _answers(b"".join(end.written))) < len(kinds):
+            end.came.clear()
+            await asyncio.wait_for(end.came.wait(), 5)
+        return found
+
+    direct, ordinary = (own.runner.run(play(way)) for way in (own.direct, own.ordinary))
+    assert direct == ordinary
+    for at, answer in enumerate(direct):
+        assert b"x-request-id: n%d" % at in answer
+
+
+def _answers(written: bytes) -> list[list[bytes]]:
+    """Return the lines of each answer in order, without what is never the same twice."""
+    written = re.sub(rb"[0-9a-f]{8,}-[0-9a-f]+(?!\w)", b"ID", written)
+    written = re.sub(rb"content-length: \d+", b"", written)  # an id may have become longer
+    return [sorted(answer.split(b"\r\n")) for answer in re.split(rb"(?=HTTP/1\.1 \d\d\d )", written)[1:]]
 
 
 def test_a_single_request_may_close_its_connection(own: Scene) -> None:

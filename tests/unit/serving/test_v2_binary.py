@@ -1,5 +1,6 @@
 """The binary tensor data extension, read and written without a server."""
 
+import dataclasses
 import struct
 import timeit
 from typing import Any
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockgate.core.contract import ColumnType, InputColumn
 from lockgate.serving.http.handling import json_bytes, parse_json
 from lockgate.serving.model.columns import CodedStrings
 from lockgate.serving.protocols.v2_binary import no_binary, raw_bytes, split
+from lockgate.serving.protocols.v2_model import BundleForm
 from lockgate.serving.protocols.v2_request import InferRequest, parse_infer
 from lockgate.serving.refusals import RequestRefused
+from tests.bundles import contract
 
 DTYPES = {
     **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
@@ -155,7 +159,7 @@ def test_equal_strings_are_decoded_once() -> None:
         ([tensor(b"\1\0\0\0a", "BYTES", [0])], b"\1\0\0\0a", None, "not 0 lengths and strings"),
         ([tensor(b"\xff\xff\xff\xff", "BYTES", [1])], b"\xff\xff\xff\xff", None, "not 1 lengths and strings"),
         ([tensor(b"1", "BF16", [1])], b"1", None, "datatype 'BF16'; known are"),
-        ([tensor(b"1", "UINT8", [1], parameters={"binary_data_size": "1"})], b"1", None, "binary_data_size 1,"),
+        ([tensor(b"1", "UINT8", [1], parameters={"binary_data_size": "1"})], b"1", None, "binary_data_size '1',"),
         ([tensor(b"1", "UINT8", [1], parameters={"binary_data_size": -1})], b"1", None, "binary_data_size -1"),
         ([tensor(b"1", "UINT8", [1], parameters={"binary_data_size": True})], b"1", None, "binary_data_size True"),
         ([tensor(b"1", "UINT8", [1], parameters=[])], b"1", None, "'data' must be an array"),
@@ -172,6 +176,33 @@ def test_sizes_that_do_not_agree_are_refused(
 def test_a_binary_tensor_needs_the_header_that_tells_where_json_ends() -> None:
     with pytest.raises(RequestRefused, match="no header Inference-Header-Content-Length"):
         parse_infer({"inputs": [tensor(b"1234", "FP32", [1])]}, no_binary)
+
+
+def of_columns(*kinds: ColumnType) -> BundleForm:
+    """Return the form of a model with such columns."""
+    inputs = tuple(InputColumn(name=f"c{at}", type=kind) for at, kind in enumerate(kinds))
+    return BundleForm(dataclasses.replace(contract(), inputs=inputs))
+
+
+def test_the_raw_bytes_of_a_models_only_input_need_no_json_in_front() -> None:
+    asked = of_columns(ColumnType.NUMBER).raw(struct.pack("<3f", 1.5, -2, 7))
+    assert {name: list(values) for name, values in asked.columns.items()} == {"c0": [1.5, -2, 7]}
+    assert (asked.datatypes, asked.outputs, asked.binary_output) == (["FP32"], None, True)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "body", "said"),
+    [
+        ((ColumnType.NUMBER,), b"123", "3 bytes are no FP32"),
+        ((ColumnType.STRING,), b"abcd", "a model of one input, a number's; this one's are c0 BYTES"),
+        ((ColumnType.NUMBER,) * 2, b"12345678", "a model of one input, a number's; this one's are c0 FP32, c1 FP32"),
+    ],
+)
+def test_raw_bytes_that_do_not_tell_what_they_are_are_refused(
+    kinds: tuple[ColumnType, ...], body: bytes, said: str
+) -> None:
+    with pytest.raises(RequestRefused, match=said):
+        of_columns(*kinds).raw(body)
 
 
 def test_outputs_are_written_as_they_are_read() -> None:

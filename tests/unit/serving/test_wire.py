@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockgate.serving.http.admin import asked_renewal, asked_routing
 from lockgate.serving.http.app import DATA_ROUTES
 from lockgate.serving.http.handling import Dispatch, Request, caller_request_id, caller_trace, parse_json
 from lockgate.serving.model.columns import CodedStrings, InputEncoder
@@ -47,6 +48,7 @@ def test_a_column_may_be_flat_or_nested(given: dict[str, Any]) -> None:
         ({"inputs": [tensor(shape=[3])]}, r"input 'age': shape \[3\] but 2 values"),
         ({"inputs": [tensor(shape=[True, 1])]}, "input 'age': 'shape' must be an array of sizes"),
         ({"inputs": [tensor(shape=2)]}, "input 'age': 'shape' must be an array of sizes"),
+        ({"inputs": [tensor(shape=[True], data=[1])]}, "input 'age': 'shape' must be an array of sizes"),
         ({"inputs": [tensor(shape=[1, 2])]}, "one tensor is one column"),
         ({"inputs": [tensor(shape=[])]}, "one tensor is one column"),
     ],
@@ -313,6 +315,8 @@ def test_csv_is_read_as_pandas_writes_it() -> None:
         (b"a,a\n1,2\n", Reason.MALFORMED, "names a column twice"),
         (b"a,b\n1\n", Reason.UNEQUAL_LENGTHS, r"csv.data\[0\]"),
         (HEADER + b"disc,x,41,red\n", Reason.WRONG_TYPE, "column 'amount', row 0: expected a number, got 'x'"),
+        (HEADER + b"disc,1_0,41,red\n", Reason.WRONG_TYPE, "column 'amount', row 0: expected a number, got '1_0'"),
+        (HEADER + "disc,١٢,41,red\n".encode(), Reason.WRONG_TYPE, "column 'amount', row 0: expected a number"),
         (HEADER + b"disc," + b"x" * 100 + b",41,red\n", Reason.WRONG_TYPE, r"got 'x{40}\.\.\.'"),
         (HEADER + b"disc,1,41,red\n" * 4, Reason.TOO_MANY_ROWS, "more than 3 rows"),
         (b"a" + b"\n" * 100_000, Reason.TOO_MANY_ROWS, "more than 3 rows"),
@@ -379,6 +383,13 @@ def test_a_body_is_json_in_utf8_unless_it_says_otherwise(content_type: bytes | N
         assert refused.value.reason is Reason.UNSUPPORTED_MEDIA
 
 
+@pytest.mark.parametrize(("read", "field"), [(asked_routing, b'"timeout_ms"'), (asked_renewal, b'"sequence"')])
+def test_a_limit_that_is_no_number_is_no_limit_left_out(read: Any, field: bytes) -> None:
+    body = b'{"sequence": 1, "champion": "%s", %s: NaN}' % (b"0" * 64, field)
+    with pytest.raises(RequestRefused, match="the body is not JSON"):
+        read(Request({"model": "toy"}, b"", {}, body, 0.0))
+
+
 def test_a_path_is_found_with_its_named_segments() -> None:
     dispatch = Dispatch(DATA_ROUTES)
     route, params = dispatch.find("POST", "/v2/models/toy/versions/abc/infer")
@@ -387,7 +398,7 @@ def test_a_path_is_found_with_its_named_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["//", "", "/v2/", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "/admin/routing"]
+    "path", ["//", "", "/v2/health/", "/v2/models", "/v2/models//infer", "/v2/models/a/b/c", "/admin/routing"]
 )
 def test_a_path_that_is_not_there_is_refused(path: str) -> None:
     with pytest.raises(RequestRefused) as refused:

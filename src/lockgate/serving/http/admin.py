@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
+import orjson
 
 from lockgate.core.ids import is_model_name
 from lockgate.serving.http.app import App
@@ -66,7 +67,7 @@ def asked_routing(request: Request) -> tuple[str, Desired]:
     model = request.params["model"]
     if not is_model_name(model):
         raise refuse(Reason.MALFORMED, f"{model!r} is no model name: 2 to 48 of a-z, 0-9 and '-', a letter first")
-    return model, parse_routing(request.json())
+    return model, parse_routing(_json(request))
 
 
 def asked_renewal(request: Request) -> tuple[str, int]:
@@ -75,7 +76,16 @@ def asked_renewal(request: Request) -> tuple[str, int]:
     Raises:
         RequestRefused: The body is not of the form.
     """
-    return request.params["model"], _read("lease", request.json(), _Renewal).sequence
+    return request.params["model"], _read("lease", _json(request), _Renewal).sequence
+
+
+def _json(request: Request) -> object:
+    """Return the body; NaN is not null here: a limit that was computed wrong is none that was left out."""
+    request.expect_json()
+    try:
+        return orjson.loads(request.body)
+    except orjson.JSONDecodeError as broken:
+        raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
 
 
 def parse_routing(body: object) -> Desired:
@@ -128,7 +138,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             404: "No such bundle in the store.",
             409: "A higher sequence was accepted before.",
             422: "The bundle is refused; says why.",
-            503: "The routing could not be kept on disk; what was served before still is.",
+            503: "It could not be kept on disk, and what was served before still is; or no worker runs: read it again.",
         },
         body="Routing",
     ),

@@ -159,8 +159,13 @@ class App:
         """Read the body, within the limits on size and time."""
         headers = request.headers
         encoding = headers.get(b"content-encoding")
-        if encoding is not None and encoding.lower() != b"identity":
+        if encoding and encoding.lower() != b"identity":
             raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-encoding {encoding.decode('latin-1')!r}: send it plain")
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            raise refuse(
+                Reason.UNSUPPORTED_MEDIA, f"transfer-encoding {coding.decode('latin-1')!r}: send it plain, or chunked"
+            )
         announced = headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._limits.body_bytes:
             raise self._too_large()

@@ -89,8 +89,11 @@ class Request:
         """The body's type without parameters; JSON where the caller does not say."""
         return (self.header(b"content-type") or "application/json").partition(";")[0].strip().lower()
 
-    def expect_json(self) -> None:
+    def expect_json(self, *others: str) -> None:
         """Refuse a body that says it is something else than JSON in UTF-8.
+
+        Args:
+            others: Media types that would be taken as well, for the words.
 
         Raises:
             RequestRefused: It does.
@@ -99,7 +102,8 @@ class Request:
         if given is not None and given != JSON:
             self.expect_utf8()
             if self.media_type != "application/json":
-                raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type {self.media_type!r}: send application/json")
+                taken = " or ".join(("application/json", *others))
+                raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type {self.media_type[:100]!r}: send {taken}")
 
     def expect_utf8(self) -> None:
         """Refuse a text in another character set.
@@ -112,13 +116,16 @@ class Request:
             charset = given[1][:40].decode("latin-1")
             raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-type: charset {charset!r}; send UTF-8")
 
-    def json(self) -> Any:  # noqa: ANN401 - any JSON value
+    def json(self, *others: str) -> Any:  # noqa: ANN401 - any JSON value
         """Return the body as JSON.
+
+        Args:
+            others: See `expect_json`.
 
         Raises:
             RequestRefused: It says it is something else, or it is not JSON.
         """
-        self.expect_json()
+        self.expect_json(*others)
         return parse_json(self.body)
 
 
@@ -151,7 +158,8 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         if b"NaN" in body or b"Infinity" in body:
             with contextlib.suppress(ValueError, RecursionError):
                 found = json.loads(body.decode(), parse_constant=_CONSTANTS.__getitem__, parse_int=_whole)
-                json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text: ValueError
+                if b"\\u" in body:  # only an escape can be half of a surrogate pair, which is no text: ValueError
+                    json.dumps(found, ensure_ascii=False).encode()
                 return found
         raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
 

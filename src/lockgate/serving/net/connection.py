@@ -7,7 +7,10 @@ answer, an end to offers of other protocols) and without what is not needed here
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import math
+import sys
+import termios
 from typing import Final
 from urllib.parse import unquote
 
@@ -37,6 +40,19 @@ _HEAD_TOO_LARGE: Final = _refusal(431, f"a request may carry {HEADERS} headers a
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes what follows a chunked body, and keeps none of it.
+
+    Nothing here reads trailers, and they must not pass for headers (RFC 9110, 6.5.1): a proxy in front looks at those.
+    """
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Forget one."""
+
+
+_TRAILERS: Final = _Trailers()
+
+
 class _HeadTooLarge(Exception):
     """More headers than are taken."""
 
@@ -57,7 +73,7 @@ class Connection(HttpToolsProtocol):
         self.opened = self.loop.time()
         self._all = all_of_port
         self._unstarted: Exchange | None = None
-        self._head: object = None  # the request whose head is not complete, and how much of it came
+        self._head: object = None  # what is not complete, and how much came without an end to it: see `_bound_head`
         self._head_bytes = 0
         self._doing: object = None  # what the last sweep saw it do, and since when
         self._since = self.opened
@@ -66,6 +82,14 @@ class Connection(HttpToolsProtocol):
     def silent(self) -> bool:
         """Whether it is open and has not asked anything yet."""
         return self.cycle is None and self.parser is not None
+
+    @property
+    def unread(self) -> bool:
+        """Whether the caller has sent something that was not read yet."""
+        there = self.transport.get_extra_info("socket")
+        if self.transport.is_closing() or there is None:
+            return False
+        return int.from_bytes(fcntl.ioctl(there.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder) > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or say that there are too many."""
@@ -94,17 +118,26 @@ class Connection(HttpToolsProtocol):
         else:
             exchange = self.cycle
             if exchange is None or exchange.scope is not self.scope:
-                self._bound_head(len(data))
-            elif exchange.more_body and len(exchange.body) > HIGH_WATER_LIMIT and not exchange.response_complete:
-                self.flow.pause_reading()
+                self._bound_head(self.scope, len(data))
+            elif exchange.more_body and not exchange.response_complete:
+                self._bound_head(exchange.body or self.scope, len(data))
+                if len(exchange.body) > HIGH_WATER_LIMIT:
+                    self.flow.pause_reading()
+            elif self._head is not None:
+                self._head = None  # an idle connection keeps nothing of a body
         if self._unstarted is not None:
             started, self._unstarted = self._unstarted, None
             self._start_asgi_task(started, self.app)
 
-    def _bound_head(self, arrived: int) -> None:
-        """Refuse a head that goes on and on; what came with its beginning is not counted."""
-        if self._head is not self.scope:
-            self._head, self._head_bytes = self.scope, 0
+    def _bound_head(self, came: object, arrived: int) -> None:
+        """Refuse a head that goes on and on, or what stands between the pieces of a body and after the last.
+
+        Args:
+            came: The request, or what came of its body: another one than before, or what came with it is not counted.
+            arrived: Bytes.
+        """
+        if self._head is not came:
+            self._head, self._head_bytes = came, 0
             return
         self._head_bytes += arrived
         if self._head_bytes > HEAD_BYTES:
@@ -164,6 +197,7 @@ class Connection(HttpToolsProtocol):
             parsed = httptools.parse_url(self.url)
             path, query = parsed.path or b"/", parsed.query or b""
         scope["raw_path"], scope["query_string"] = path, query
+        self.headers = _TRAILERS  # for what may follow the body; the scope has the head's
         text = path.decode("ascii")
         scope["path"] = unquote(text) if "%" in text else text
         before = self.cycle

@@ -109,6 +109,8 @@ class Exchange(RequestResponseCycle):
             raise RuntimeError(f"{message['type']} after the answer")
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
+        if self.transport.is_closing():  # what the caller sent after this request may have ended it
+            self.disconnected = True
         if self.disconnected:
             return
         self._send(self._start, message["body"])

@@ -31,6 +31,7 @@ ARROW_GIVEN: Final = {
     ARROW.decode(): "To an Arrow stream, unless `Accept` names JSON and not Arrow: one field an output; the answer's "
     "parameters are the schema's metadata."
 }
+_TOLD: Final = len("application/vnd.apache.arrow")  # whether it is worth a closer look
 INLINE_BYTES: Final = 256 << 10  # ours: looked at, and where it unfolds to not much more, read, in 0.3 ms
 INLINE_DECODED_BYTES: Final = 1 << 20
 UNFOLDED: Final = 4  # ours: how many times the largest body a stream may become once it is decoded
@@ -39,12 +40,12 @@ UNFOLDED: Final = 4  # ours: how many times the largest body a stream may become
 def is_arrow(request: Request) -> bool:
     """Tell whether a request's body is an Arrow stream."""
     given = request.headers.get(b"content-type")
-    return given is not None and given.startswith(ARROW) and request.media_type == ARROW.decode()
+    return given is not None and given[:_TOLD].lower() == ARROW[:_TOLD] and request.media_type == ARROW.decode()
 
 
 def wants_arrow(request: Request) -> bool:
     """Tell whether the answer to an Arrow stream is to be one: always, unless `Accept` names JSON and not Arrow."""
-    accepted = request.headers.get(b"accept", ARROW)
+    accepted = request.headers.get(b"accept", ARROW).lower()
     return ARROW in accepted or b"application/json" not in accepted
 
 
@@ -80,9 +81,10 @@ def read_stream(body: bytes, bounds: Bounds, *, at_most: int | None = None) -> C
         reader, size = open_checked(body, bounds)
         if at_most is not None and size > at_most:
             return None
-        columns = columns_of(_only_batch(reader))
+        batch = _only_batch(reader)
+        columns = columns_of(batch)
         learn(body, reader.schema)
-        return plain_row(columns)
+        return columns if batch.num_rows != 1 else plain_row(_whole(columns, batch))
     except (pa.ArrowException, OSError, ValueError, StopIteration, struct.error) as broken:
         said = str(broken).splitlines()[0][:200] if str(broken) else "it is empty"
         raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: {said}") from broken
@@ -101,6 +103,19 @@ def _only_batch(reader: RecordBatchStreamReader) -> RecordBatch:
         return pa.RecordBatch.from_pylist([], schema=reader.schema)
     (whole,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches() or batches[:1]
     return whole
+
+
+def _whole(columns: Columns, batch: RecordBatch) -> Columns:
+    """Return the columns of a single row, integers as such: of an entity's key the very text counts, as in JSON."""
+    import pyarrow as pa
+
+    whole = {
+        name: batch.column(name).to_pylist()
+        for name in columns
+        if pa.types.is_integer(kind := batch.schema.field(name).type)
+        or (pa.types.is_dictionary(kind) and pa.types.is_integer(kind.value_type))
+    }
+    return {**columns, **whole}
 
 
 def arrow_response(prediction: Prediction, headers: Headers) -> Response:

@@ -24,6 +24,7 @@ MOST_COLUMNS: Final = 10_000  # ours: far above any model, far below what makes 
 REMEMBERED: Final = 64  # ours: schemas
 LONGEST_REMEMBERED: Final = 16 << 10  # bytes of one: a hundred columns
 CELL_BYTES: Final = 8
+_FILE: Final = b"ARROW1"
 _HEADER = 2  # of Message; this and the next are numbers of fields
 _DATA = 1  # of DictionaryBatch
 _LENGTH, _BUFFERS, _COMPRESSION = 0, 2, 3  # of RecordBatch
@@ -59,8 +60,13 @@ def open_checked(body: bytes, bounds: Bounds) -> tuple[RecordBatchStreamReader, 
     """
     import pyarrow as pa
 
+    if body.startswith(_FILE):
+        raise refuse(
+            Reason.MALFORMED, "the body is of Arrow's file form; send its stream form (pyarrow.ipc.new_stream)"
+        )
     buffer = pa.py_buffer(body)
-    messages = pa.ipc.MessageReader.open_stream(buffer)
+    source = pa.BufferReader(buffer)
+    messages = pa.ipc.MessageReader.open_stream(source)
     first = messages.read_next_message()
     if first.type != "schema":  # pyarrow's own reader of schemas does not look, and ends the process
         raise refuse(
@@ -83,6 +89,9 @@ def open_checked(body: bytes, bounds: Bounds) -> tuple[RecordBatchStreamReader, 
             raise refuse(Reason.MALFORMED, f"the body is not an Arrow stream: a message of type {kind} is in it")
         decoded += _decoded_bytes(batch, message)
         _check_size(rows, max(decoded, rows * columns * CELL_BYTES), bounds)
+    left = len(body) - source.tell()
+    if left:  # rows perhaps, which must not be lost without a word
+        raise refuse(Reason.MALFORMED, f"{left} bytes follow the end of the Arrow stream; send one stream a request")
     return reader, max(decoded, rows * columns * CELL_BYTES)
 
 

@@ -11,6 +11,7 @@ from lockgate.serving.http.handling import Headers, Request, caller_request_id, 
 from lockgate.serving.model.column_values import rows_of
 from lockgate.serving.model.columns import CodedStrings, Columns, Values
 from lockgate.serving.routing.router import Choice
+from lockgate.serving.routing.sticky import entity_of_header
 from lockgate.serving.service import Prediction, Service
 
 ENTITY_HEADER: Final = b"x-lockgate-entity"
@@ -56,7 +57,7 @@ def choose(service: Service, request: Request, model: str | None, columns: Colum
     if request.choice is not None:
         return request.choice
     headers = request.headers
-    entity = request.header(ENTITY_HEADER) if ENTITY_HEADER in headers else None
+    entity = entity_of_header(headers[ENTITY_HEADER]) if ENTITY_HEADER in headers else None
     tag = request.header(ARM_HEADER) if ARM_HEADER in headers else None
     return service.choose(model, request.params.get("version"), columns, entity, tag)
 

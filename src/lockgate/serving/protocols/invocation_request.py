@@ -166,12 +166,19 @@ def typed(encoder: InputEncoder, columns: Columns) -> Columns:
     }
 
 
+def _number(cell: str) -> float:
+    """Return a number as CSV has it; ValueError for what Python alone reads as one: 1_000, digits of other scripts."""
+    if "_" in cell or not cell.isascii():
+        raise ValueError(cell)
+    return float(cell)
+
+
 def _numbers(name: str, values: object) -> list[object]:
     cells: Sequence[str | None] = values  # type: ignore[assignment]  # a CSV column is one of cells
     numbers: list[object] = []
     for row, cell in enumerate(cells):
         try:
-            numbers.append(None if cell is None or cell in _NULLS else float(cell))
+            numbers.append(None if cell is None or cell in _NULLS else _number(cell))
         except ValueError as broken:
             said = cell if cell is None or len(cell) <= LONGEST_SAID else f"{cell[:LONGEST_SAID]}..."
             raise refuse(Reason.WRONG_TYPE, f"column {name!r}, row {row}: expected a number, got {said!r}") from broken

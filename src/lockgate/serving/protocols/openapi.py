@@ -22,7 +22,10 @@ _OF_STATUS: Final = {
     401: {"www-authenticate": "The scheme: Bearer."},
     503: {"retry-after": "Seconds to wait, where waiting helps."},
 }
-_CONNECTION_FULL: Final = "Too many connections are open."
+_OF_MEDIA: Final = {
+    "application/octet-stream": {"inference-header-content-length": "Bytes of JSON in front of the binary tensors."}
+}
+_ANYWHERE: Final = {500: "The server failed; its log says why.", 503: "Too many connections are open."}
 
 
 def document(routes: Sequence[Route]) -> Schema:
@@ -37,7 +40,8 @@ def document(routes: Sequence[Route]) -> Schema:
             "title": "Lockgate model server",
             "version": __version__,
             "description": "Open Inference Protocol v2 and MLflow scoring; a model's own columns are in its metadata. "
-            "A path that takes GET takes HEAD as well, and every path OPTIONS; other methods get 405 and `Allow`.",
+            "A path that takes GET takes HEAD as well, and every path OPTIONS; other methods get 405 and `Allow`, "
+            "other paths 404. Before a path is looked at, 400 is said to what is no HTTP/1.1, 431 to a head too large.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
@@ -55,7 +59,7 @@ def _operation(route: Route) -> Schema:
         "parameters": _parameters(route),
         "responses": {
             str(status): _response(route, status, what)
-            for status, what in sorted({503: _CONNECTION_FULL, **route.responses}.items())
+            for status, what in sorted({**_ANYWHERE, **route.responses}.items())
         },
     }
     if _AUTHORIZATION in route.headers:
@@ -89,6 +93,8 @@ def _response(route: Route, status: int, what: str) -> Schema:
     if status == 200 and route.answers:
         for name, said in {**WRITTEN, **SOMETIMES_WRITTEN}.items():
             described[name] = {"description": said, "required": name in WRITTEN, "schema": TEXT}
+        for media in _OF_MEDIA.keys() & route.gives.keys():
+            described |= {name: {"description": said, "schema": TEXT} for name, said in _OF_MEDIA[media].items()}
     return {"description": what, "headers": described, "content": content}
 
 

@@ -40,6 +40,11 @@ async def server_metadata(service: Service, request: Request) -> Response:
     )
 
 
+async def server_metadata_too(service: Service, request: Request) -> Response:
+    """Say the same, where the protocol's own OpenAPI document asks for it."""
+    return await server_metadata(service, request)
+
+
 async def live(service: Service, request: Request) -> Response:
     """Say that the process answers."""
     del service, request
@@ -69,12 +74,17 @@ def _model(service: Service, request: Request) -> ServedModel:
 
 
 async def model_ready(service: Service, request: Request) -> Response:
-    """Say whether a model answers, and rightly."""
-    model = _model(service, request)
-    if "version" not in request.params:
-        for problem in service.health.of_model(service.router.find(model.contract.model)):
-            raise refuse(Reason.NOT_LOADED, problem)
-    return json_response({"name": model.contract.model, "ready": True})
+    """Say whether a model, or a version of it, answers, and rightly."""
+    name, version = request.params["model"], request.params.get("version")
+    route = service.router.find(name)
+    if version is None or not route.ready:
+        problem = next(service.health.of_model(route), None)
+    else:
+        wrong = service.health.self_probe.wrong.get(_model(service, request).digest)
+        problem = None if wrong is None else f"version {version} of model {name!r} answers wrong: {wrong}"
+    if problem is not None:
+        return error_response(503, problem, name=name, ready=False)
+    return json_response({"name": name, "ready": True})
 
 
 async def model_metadata(service: Service, request: Request) -> Response:
@@ -95,7 +105,7 @@ async def infer(service: Service, request: Request) -> Response:
         if wants_arrow(request):
             return arrow_response(prediction, headers)
         return infer_response(prediction, EVERYTHING, headers)
-    asked = _asked(request)
+    asked = _asked(service, request)
     columns = _columns(service, request, asked) if is_row_major(asked) else asked.columns
     if HEADER in request.headers:
         columns = plain_row(columns)
@@ -111,17 +121,22 @@ def _columns(service: Service, request: Request, asked: InferRequest) -> Columns
     return form.columns(asked) if form.row_major else asked.columns
 
 
-def _asked(request: Request) -> InferRequest:
-    """Read a request in any of the protocol's two forms."""
+def _asked(service: Service, request: Request) -> InferRequest:
+    """Read a request in any of the protocol's forms: JSON, JSON and binary tensors, or one tensor's bytes alone."""
     length = request.headers.get(HEADER)
     if not length:
-        request.expect_json()
+        request.expect_json(f"{OCTETS} with Inference-Header-Content-Length", *ARROW_TAKEN)
         return read_infer(request.body)
+    if length == b"0":
+        return form_of(_model(service, request)).raw(request.body)
     return read_binary(request.body, length)
 
 
 OCTETS: Final = BINARY.decode()
-_READ: Final = {**READ, "inference-header-content-length": "Bytes of JSON in front of the binary tensors."}
+_READ: Final = {
+    **READ,
+    "inference-header-content-length": "Bytes of JSON in front of the binary tensors; 0: they are the only input's.",
+}
 _NO_MODEL = {404: "No such model or version is routed.", 503: "The model is routed but could not be loaded."}
 _INFER = {
     200: "The model's answer.",
@@ -136,13 +151,19 @@ _INFER = {
     503: "The model is not loaded or has no answer, or too many requests are being answered.",
 }
 ROUTES: Final = (
-    Route(
-        method="GET",
-        path="/v2",
-        handler=server_metadata,
-        summary="Server metadata.",
-        responses={200: "What this server is."},
-        returns="ServerMetadata",
+    *(
+        Route(
+            method="GET",
+            path=path,
+            handler=handler,
+            summary=summary,
+            responses={200: "What this server is."},
+            returns="ServerMetadata",
+        )
+        for path, handler, summary in (
+            ("/v2", server_metadata, "Server metadata."),
+            ("/v2/", server_metadata_too, "The same as `/v2`."),
+        )
     ),
     Route(
         method="GET",
@@ -177,7 +198,7 @@ ROUTES: Final = (
                 path=f"{prefix}/ready",
                 handler=model_ready,
                 summary="Whether a model answers.",
-                responses={200: "It does.", **_NO_MODEL},
+                responses={200: "It does.", **_NO_MODEL, 503: "It could not be loaded, or answers wrong; says which."},
                 returns="ModelReady",
             ),
             Route(

@@ -73,7 +73,7 @@ class BinaryData:
         if type(size) is not int or not 0 <= size <= left:
             raise refuse(
                 Reason.MALFORMED,
-                f"input {name!r}: binary_data_size {str(size)[:40]}, but {left} bytes are left of the body",
+                f"input {name!r}: binary_data_size {repr(size)[:40]}, but {left} bytes are left of the body",
             )
         data = self._data[self._at : self._at + size]
         self._at += size

@@ -25,6 +25,7 @@ KINDS: Final[Mapping[str, ColumnType]] = {
 }
 REMEMBERED: Final = 64  # bundles; more are loaded at once nowhere
 _NUMBERS, _STRINGS = ROW_MAJOR
+_FP32: Final = np.dtype("<f4")
 
 
 class BundleForm:
@@ -99,6 +100,28 @@ class BundleForm:
                 columns.update((name, _every(flat, at, width)) for at, name in enumerate(names))
         return columns
 
+    def raw(self, body: bytes) -> InferRequest:
+        """Return what a request asks for that is nothing but the bytes of the model's only input, a number's.
+
+        https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md (raw binary
+        request): of the datatype that the metadata tells, all outputs as binary data.
+
+        Raises:
+            RequestRefused: The model has other inputs, or these are no such bytes.
+        """
+        inputs = self.contract.inputs
+        if len(inputs) > 1 or inputs[0].type is not ColumnType.NUMBER:
+            theirs = ", ".join(f"{column.name} {_datatype(column.type)}" for column in inputs)
+            raise refuse(
+                Reason.MALFORMED,
+                "Inference-Header-Content-Length 0: raw bytes without JSON in front are for a model of one input, a "
+                f"number's; this one's are {theirs}",
+            )
+        if len(body) % _FP32.itemsize:
+            raise refuse(Reason.UNEQUAL_LENGTHS, f"input {inputs[0].name!r}: {len(body)} bytes are no FP32 values")
+        values = np.frombuffer(body, _FP32)
+        return InferRequest({inputs[0].name: values}, ["FP32"], {}, None, True, None, False)
+
     def _matrix(self, asked: InferRequest) -> MatrixColumns | None:
         """Return the columns of a request that is one array of all of them; None where it is not."""
         flat, names = asked.columns.get(_NUMBERS), self.row_major.get(_NUMBERS, ())
@@ -114,11 +137,11 @@ class BundleForm:
         return {
             "name": contract.model,
             "versions": list(versions),
-            "platform": "onnxruntime_onnx",
+            "platform": "onnx_onnxv1",
             "inputs": [
                 {
                     "name": column.name,
-                    "datatype": "BYTES" if column.type is ColumnType.STRING else "FP32",
+                    "datatype": _datatype(column.type),
                     "shape": [-1],
                     "parameters": {"nullable": column.nullable},
                 }
@@ -145,6 +168,10 @@ LABEL: Final = "label"
 PROBABILITIES: Final = "probabilities"
 CONTRIBUTIONS: Final = "contributions"
 _FORMS: Final[dict[str, BundleForm]] = {}
+
+
+def _datatype(kind: ColumnType) -> str:
+    return "BYTES" if kind is ColumnType.STRING else "FP32"
 
 
 def form_of(model: ServedModel) -> BundleForm:

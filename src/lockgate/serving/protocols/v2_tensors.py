@@ -63,10 +63,11 @@ def _values(name: str, tensor: Mapping[str, Any], binary: BinaryTensors) -> tupl
         return binary(name, _datatype(name, datatype), rows * width, parameters["binary_data_size"]), width
     if not isinstance(data, list):
         raise refuse(Reason.MALFORMED, f"input {name!r}: 'data' must be an array of its values")
-    if tensor.get("shape") == [len(data)]:
+    shape = tensor.get("shape")
+    if shape == [len(data)] and type(shape[0]) is not bool:
         width = 1
     else:
-        data, width = _shaped(name, tensor.get("shape"), data)
+        data, width = _shaped(name, shape, data)
     datatype = _datatype(name, datatype)
     hint = parameters.get("content_type")
     if isinstance(hint, str) and hint in _MEANINGFUL and datatype == "BYTES":
