@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from lockgate.serving.model.columns import EncodedRow
 from lockgate.serving.model.dataplane import Answer, ServedModel
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_MOST: Final = 64  # ours: about 0.3 ms of trees, which is how long the loop may be kept
 
@@ -34,7 +37,7 @@ class MicroBatches:
             model: What answers.
             row: From its encoder.
             limit_s: How long a run may take, in seconds; None: the fence's own limit.
-            done: Called then; must not raise.
+            done: Called then; what it raises is logged, and keeps nobody else from an answer.
         """
         waiting = self._waiting
         if not waiting:
@@ -64,7 +67,10 @@ def _answer_together(model: ServedModel, waiting: list[_Waiting], limit_s: float
     except Exception as broken:  # noqa: BLE001 - whatever it is, those who wait must hear of it
         found = [broken] * len(waiting)
     for (_, done), answer in zip(waiting, found, strict=True):
-        done(answer)
+        try:
+            done(answer)
+        except Exception:
+            logger.exception("an answer could not be handed over")  # the others of this run still wait for theirs
 
 
 def _settle(future: asyncio.Future[Answer], found: Answer | Exception) -> None:
