@@ -23,6 +23,12 @@ SOURCE = Path(__file__).parent.parent / "src"
 ROW = {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"}
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, which is what servers ask of tokens."""
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
 @dataclass
 class World:
     """A bundle store, keys and a state folder that servers are started on."""
@@ -32,7 +38,7 @@ class World:
     def __post_init__(self) -> None:
         self.store.mkdir(parents=True)
         make_keys(self.root / "keys")
-        (self.root / "token").write_text(f"{TOKEN}\n")
+        write_secret(self.root / "token", f"{TOKEN}\n")
 
     @property
     def store(self) -> Path:

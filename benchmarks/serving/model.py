@@ -125,6 +125,7 @@ def model() -> Model:
         _make(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+    (folder / "token").chmod(0o600)  # the server takes none that others may read
     return Model(folder)
 
 

@@ -83,6 +83,15 @@ def test_a_change_is_acknowledged_once_with_what_every_worker_serves(tmp_path: P
         assert saved["models"]["toy"]["champion"] == second
 
 
+def test_the_parent_which_runs_no_model_loads_nothing_that_could(tmp_path: Path) -> None:
+    def loaded(process: psutil.Process) -> bool:
+        return any("onnxruntime" in each.path for each in process.memory_maps())
+
+    with fleet(tmp_path) as (server, _):
+        assert not loaded(psutil.Process(server.process.pid))
+        assert all(loaded(each) for each in workers(server))
+
+
 def test_a_bundle_that_a_worker_refuses_changes_nothing_anywhere(tmp_path: Path) -> None:
     with fleet(tmp_path) as (server, (first,)):
         poisoned = World.bundle(_world(tmp_path), golden_shift=0.5)
@@ -229,6 +238,58 @@ def test_a_worker_that_cannot_serve_what_the_others_do_stays_out_until_it_can(tm
         assert len(served(server)) == 1
         (tmp_path / "elsewhere").rename(bundle)
         until(lambda: served(server) == {"1": 1, "2": 1})
+
+
+def test_one_models_missing_bundle_keeps_no_other_model_from_being_served(tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    good, gone = world.bundle(model="other"), world.bundle()
+    with serving(world) as server:
+        assert server.route(1, good, model="other").status_code == 200
+        assert server.route(1, gone).status_code == 200
+    (world.store / gone).rename(tmp_path / "elsewhere")
+    with serving(world, "--workers", "2") as server:
+        answer = server.client.post("/invocations?model=other", json={"dataframe_records": [ROW]})
+        assert (answer.status_code, answer.headers[DIGEST]) == (200, good)
+        ready = server.client.get("/v2/health/ready")
+        assert (ready.status_code, gone in ready.json()["error"]) == (503, True)
+        (tmp_path / "elsewhere").rename(world.store / gone)
+        victim = workers(server)[0]
+        victim.kill()  # the one that begins with the bundle brings it to the other one
+        until(lambda: victim.pid not in {each.pid for each in workers(server)})
+        until(lambda: served(server) == {"1": 1, "2": 1})
+        until(lambda: server.client.get("/v2/health/ready").status_code == 200)
+        account = server.admin.get("/admin/routing/toy").json()
+        assert {tuple(each["loaded"]) for each in account["workers"].values()} == {(gone,)}
+
+
+def test_a_worker_that_begins_without_a_challenger_the_others_have_stays_out(tmp_path: Path) -> None:
+    with fleet(tmp_path, bundles=2) as (server, (champion, canary)):
+        rival = {"name": "canary", "bundle": canary, "weight": 0.5}
+        body = {"sequence": 2, "champion": champion, "challengers": [rival], "lease_s": 600}
+        assert server.admin.put("/admin/routing/toy", json=body).status_code == 200
+        (_world(tmp_path).store / canary).rename(tmp_path / "elsewhere")
+        workers(server)[0].kill()
+        until(lambda: any("cannot serve what the others do" in line["message"] for line in server.lines))
+        arms: dict[int, set[str]] = {}
+        for number in range(40):  # each on a connection of its own
+            headers = {**JSON, "x-lockgate-entity": f"customer-{number % 8}"}
+            answer = httpx.post(f"http://127.0.0.1:{server.port}/invocations", content=BODY, headers=headers)
+            arms.setdefault(number % 8, set()).add(answer.headers["x-lockgate-arm"])
+        assert {len(each) for each in arms.values()} == {1}, "nobody changes arms with the worker"
+        assert set.union(*arms.values()) == {"champion", "canary"}
+        (tmp_path / "elsewhere").rename(_world(tmp_path).store / canary)
+        until(lambda: served(server) == {"1": 2, "2": 2})
+
+
+def test_a_worker_that_restarts_beside_a_damaged_routing_file_is_told_by_its_parent(tmp_path: Path) -> None:
+    with fleet(tmp_path) as (server, (digest,)):
+        routing = tmp_path / "world" / "state" / "routing.json"
+        routing.write_bytes(routing.read_bytes()[:100])
+        victim = workers(server)[0]
+        victim.kill()
+        until(lambda: victim.pid not in {each.pid for each in workers(server)})
+        until(lambda: served(server) == {"1": 1, "2": 1})
+        assert {ask_once(server.port)[:2] for _ in range(20)} == {(200, digest)}
 
 
 @pytest.mark.soak

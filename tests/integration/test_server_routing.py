@@ -6,16 +6,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from lockgate.core.contract import TaskKind
+from lockgate.core.ids import canonical_json
 from lockgate.serving.log.segments import lines, segments
-from tests.bundles import golden
+from tests.bundles import contract, golden
 from tests.server_process import ROW, TOKEN, Server, World, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -246,6 +249,48 @@ def test_the_admin_port_refuses_everybody_without_the_token(shared: tuple[Server
         assert stranger.get("/admin/routing").status_code == 401
         assert stranger.put("/admin/routing/toy", json={"sequence": 1, "champion": shared[1]}).status_code == 401
         assert stranger.post("/admin/routing/toy/lease", json={"sequence": 1}).status_code == 401
+
+
+def test_an_entity_is_the_same_in_whatever_form_its_number_is_sent(world: World) -> None:
+    keyed = {"contract.json": canonical_json(replace(contract(), entity="age"))}
+    champion, canary = (world.bundle(bias=bias, parts=keyed) for bias in (0.0, 1.0))
+    rival = {"name": "canary", "bundle": canary, "weight": 0.5}
+    with serving(world) as server:
+        put(server, {"sequence": 1, "champion": champion, "challengers": [rival], "lease_s": 600})
+        for age in range(20, 40):
+            forms = [
+                {"dataframe_records": [{**ROW, "age": age}]},
+                {"dataframe_records": [{**ROW, "age": float(age)}]},
+                {"inputs": {name: [value] for name, value in {**ROW, "age": float(age)}.items()}},
+            ]
+            answers = [server.client.post("/invocations", json=form) for form in forms]
+            row = f"amount,age,colour,shape\n12.5,{age},red,disc\n"
+            answers.append(server.client.post("/invocations", content=row, headers={"content-type": "text/csv"}))
+            for kind in ("INT64", "FP64", "FP32"):
+                answers.append(server.client.post("/v2/models/toy/infer", json=v2({**ROW, "age": age}, kind)))
+                answers.append(binary_v2(server, {**ROW, "age": age}, kind))
+            answers.append(ask(server, str(age)))
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.headers["x-lockgate-arm"] for answer in answers}) == 1, age
+        assert server.stop() == 0
+    assert {row["entity"] for row in log_lines(world)} == {str(age) for age in range(20, 40)}
+
+
+def v2(row: dict[str, Any], kind: str) -> dict[str, Any]:
+    kinds = {"amount": "FP64", "age": kind, "colour": "BYTES", "shape": "BYTES"}
+    return {"inputs": [{"name": k, "shape": [1], "datatype": kinds[k], "data": [v]} for k, v in row.items()]}
+
+
+def binary_v2(server: Server, row: dict[str, Any], kind: str) -> httpx.Response:
+    """Ask with the entity's column as a binary tensor."""
+    tensor = np.array([row["age"]], {"INT64": "<i8", "FP64": "<f8", "FP32": "<f4"}[kind]).tobytes()
+    asked = v2(row, kind)
+    (age,) = (each for each in asked["inputs"] if each["name"] == "age")
+    del age["data"]
+    age["parameters"] = {"binary_data_size": len(tensor)}
+    head = json.dumps(asked).encode()
+    headers = {"inference-header-content-length": str(len(head)), "content-type": "application/octet-stream"}
+    return server.client.post("/v2/models/toy/infer", content=head + tensor, headers=headers)
 
 
 def test_a_challenger_that_answers_in_another_form_is_refused(server: Server, world: World) -> None:

@@ -3,54 +3,86 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
-from lockgate.errors import LockgateError
+from lockgate.errors import BadInput, LockgateError
 from lockgate.serving.fleet.process import run
 from lockgate.serving.fleet.process_log import log_to_stderr
 from lockgate.serving.options import Limits, ServerOptions
 
 logger = logging.getLogger("lockgate.serving")
+ENVIRONMENTS: Final = ("sandbox", "staging", "production")
 MOST_WORKERS: Final = 128  # ours: more than the cores of any machine this was thought for; a typing error stops here
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and leaves how to end to its caller."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `argparse` would print under its whole usage, and end with."""
+        raise BadInput(f"{message.removeprefix('argument ')}; 'lockgate serve -- --help' lists every option")
+
+    def read(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Return what is given by name; raises `BadInput` for what there is not."""
+        given, unknown = self.parse_known_args(argv)
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1)
+            self.error(f"there is no option {unknown[0]!r}{f', did you mean {close[0]}?' if close else ''}")
+        return vars(given)
+
+
 def parse(argv: Sequence[str]) -> ServerOptions:
-    """Read the command line; ends the process with exit code 2 when it is wrong."""
-    parser = argparse.ArgumentParser(prog="lockgate serve", description="Serve signed bundles.", allow_abbrev=False)
-    needed = parser.add_argument_group("needed")
-    needed.add_argument("--environment", required=True, help="sandbox, staging or production")
-    needed.add_argument("--bundles", required=True, type=Path, help="the bundle store, one folder a digest")
-    needed.add_argument("--public-key", required=True, type=Path, help="PEM file that bundles are verified with")
-    needed.add_argument("--state", required=True, type=Path, help="holds routing and prediction log; this server's own")
-    needed.add_argument("--admin-token-file", required=True, type=Path, help="holds the token of the admin port")
+    """Read the command line.
+
+    Raises:
+        BadInput: It is wrong; what is, and what is allowed.
+    """
+    parser = _Parser(prog="lockgate serve", description="Serve signed bundles.", allow_abbrev=False)
+    _add_needed(parser.add_argument_group("needed"))
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument(
-        "--feedback-token-file", type=Path, help="holds a token for /feedback alone; default: the admin's will do"
-    )
+        "--feedback-token-file", type=Path, metavar="FILE",
+        help="holds a token for /feedback alone; default: the admin's will do",
+    )  # fmt: skip
     _add_listening(parser.add_argument_group("listening"))
     _add_limits(parser.add_argument_group("limits, of each worker"))
     _add_processes(parser.add_argument_group("processes"))
     _add_log(parser.add_argument_group("logs and checks"))
-    given = vars(parser.parse_args(argv))
+    given = parser.read(argv)
     if (given["tls_cert"] is None) != (given["tls_key"] is None):
         parser.error("--tls-cert and --tls-key go together: give both, or none for plain HTTP")
+    if given["port"] == given["admin_port"] != 0:
+        parser.error(f"--port and --admin-port are both {given['port']}: give two, the admin port is nobody else's")
     given["limits"] = Limits(**{name: given.pop(name) for name in _LIMITS})
     given["log_inputs"] = not given.pop("no_log_inputs")
     given["access_log"] = given["access_log"] == "on"
     return ServerOptions(**given)
 
 
+def _add_needed(needed: argparse._ArgumentGroup) -> None:
+    needed.add_argument("--environment", required=True, choices=ENVIRONMENTS, help="what this server is")
+    for name, metavar, what in (
+        ("--bundles", "DIR", "the bundle store, one folder a digest"),
+        ("--public-key", "FILE", "PEM file that bundles are verified with"),
+        ("--state", "DIR", "holds routing and prediction log; this server's own"),
+        ("--admin-token-file", "FILE", "holds the token of the admin port"),
+    ):
+        needed.add_argument(name, required=True, type=Path, metavar=metavar, help=what)
+
+
 def _add_listening(listening: argparse._ArgumentGroup) -> None:
-    listening.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine alone")
-    listening.add_argument("--port", type=_port, default=8080, help="data port, 0: any free one; default: %(default)s")
-    listening.add_argument("--admin-port", type=_port, default=9080, help="likewise; default: %(default)s")
-    listening.add_argument("--tls-cert", type=Path, help="PEM certificate chain of both ports; default: plain HTTP")
-    listening.add_argument("--tls-key", type=Path, help="PEM private key of it, without a pass phrase")
+    add = listening.add_argument
+    add("--host", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s, this machine alone")
+    add("--port", metavar="N", type=_port, default=8080, help="data port, 0: any free one; default: %(default)s")
+    add("--admin-port", metavar="N", type=_port, default=9080, help="likewise; default: %(default)s")
+    add("--tls-cert", metavar="FILE", type=Path, help="PEM certificate chain of both ports; default: plain HTTP")
+    add("--tls-key", metavar="FILE", type=Path, help="PEM private key of it, without a pass phrase")
 
 
 def _add_limits(limits: argparse._ArgumentGroup) -> None:
@@ -60,7 +92,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         option = f"--max-{name.replace('_', '-')}" if isinstance(default, int) else f"--{name.replace('_', '-')}"
         limits.add_argument(
             option, dest=name, type=_at_least_one if isinstance(default, int) else _positive, default=default,
-            help=f"{what}; default: %(default)s",
+            metavar="N" if isinstance(default, int) else "SECONDS", help=f"{what}; default: %(default)s",
         )  # fmt: skip
 
 
@@ -77,38 +109,56 @@ _LIMITS: Final = {
 
 def _add_processes(processes: argparse._ArgumentGroup) -> None:
     processes.add_argument(
-        "--workers", type=_workers, default=1, help="processes that answer on the data port; default: %(default)s"
-    )
+        "--workers", type=_workers, default=1, metavar="N",
+        help="processes that answer on the data port; default: %(default)s",
+    )  # fmt: skip
     processes.add_argument(
-        "--hang-s", type=_positive, default=10.0, help="a worker silent for so long is restarted; default: %(default)s"
-    )
+        "--hang-s", type=_positive, default=10.0, metavar="SECONDS",
+        help="a worker silent for so long is restarted; default: %(default)s",
+    )  # fmt: skip
     processes.add_argument(
-        "--max-memory-mb", type=_whole, default=0,
+        "--max-memory-mb", type=_whole, default=0, metavar="N",
         help="above it a process is not ready, answers what it took and ends with code 1; default: 0, any",
     )  # fmt: skip
     processes.add_argument(
-        "--stop-timeout-s", type=_positive, default=10.0,
+        "--stop-timeout-s", type=_positive, default=10.0, metavar="SECONDS",
         help="on SIGTERM, requests being answered get this long; default: %(default)s",
     )  # fmt: skip
 
 
 def _add_log(log: argparse._ArgumentGroup) -> None:
     log.add_argument("--no-log-inputs", action="store_true", help="leave the inputs of requests out of the log")
-    log.add_argument("--log-segment-bytes", type=_at_least_one, default=64 << 20, help="a file is closed at this size")
-    log.add_argument("--keep-log-days", type=_whole, default=90, help="older days are deleted; default: 90; 0: none")
     log.add_argument(
-        "--max-log-bytes", type=_whole, default=10 << 30,
+        "--log-segment-bytes", type=_at_least_one, default=64 << 20, metavar="N",
+        help="a file of the prediction log is closed at this size; default: %(default)s",
+    )  # fmt: skip
+    log.add_argument(
+        "--keep-log-days", type=_whole, default=90, metavar="N",
+        help="older days of it are deleted; default: %(default)s; 0: none",
+    )  # fmt: skip
+    log.add_argument(
+        "--max-log-bytes", type=_whole, default=10 << 30, metavar="N",
         help="the oldest part is deleted above this size; default: %(default)s; 0: never",
     )  # fmt: skip
     log.add_argument(
-        "--label-window-days", type=_not_negative, default=0.0,
+        "--label-window-days", type=_not_negative, default=0.0, metavar="N",
         help="a label that comes later after its prediction counts as late; default: %(default)s, never",
     )  # fmt: skip
     log.add_argument("--access-log", choices=("off", "on"), default="off", help="a line an answer; default: off")
     log.add_argument(
-        "--self-probe-s", type=_not_negative, default=10.0,
+        "--self-probe-s", type=_not_negative, default=10.0, metavar="SECONDS",
         help="each model answers a golden request so often; default: %(default)s; 0: never",
     )  # fmt: skip
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Serve until told to stop, see `main`; what keeps it from serving is for the caller to say.
+
+    Raises:
+        LockgateError: An option is wrong, or the server cannot be started with them.
+    """
+    log_to_stderr()
+    return run(parse(argv))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -121,10 +171,8 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 after an orderly stop, 2 when an option is wrong or a port is taken, 1 for anything else, such
             as too much memory in use.
     """
-    options = parse(argv)
-    log_to_stderr()
     try:
-        return run(options)
+        return serve(argv)
     except LockgateError as error:
         logger.error("%s", error, extra={"event": "refused_to_start"})  # noqa: TRY400 - the message says it all
         return error.exit_code

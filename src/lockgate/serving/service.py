@@ -16,6 +16,7 @@ from lockgate.serving.options import ServerOptions
 from lockgate.serving.routing.control import Control, bundle_opener
 from lockgate.serving.routing.router import Choice, Route, Router
 from lockgate.serving.routing.state import RoutingFile
+from lockgate.serving.routing.sticky import entity_text
 from lockgate.serving.tokens import check_bearer, read_token
 from lockgate.serving.watch.health import Health
 from lockgate.serving.watch.metrics import Metrics
@@ -138,4 +139,4 @@ def _entity(route: Route, columns: Columns) -> str | None:
     """Return the value of the contract's entity column in a request of one row."""
     name = route.arms[0].model.contract.entity if route.arms else None
     values = () if name is None else columns.get(name, ())
-    return str(values[0]) if isinstance(values, list) and len(values) == 1 and values[0] is not None else None
+    return entity_text(values[0]) if isinstance(values, list) and len(values) == 1 else None

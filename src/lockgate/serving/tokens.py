@@ -6,6 +6,7 @@ import hmac
 from pathlib import Path
 
 from lockgate.errors import ConfigError
+from lockgate.serving.private_files import check_private
 from lockgate.serving.refusals import Reason, refuse
 
 
@@ -13,7 +14,7 @@ def read_token(path: Path, whose: str = "admin") -> bytes:
     """Read a token: the admin's, or the one of that name.
 
     Raises:
-        ConfigError: There is no such file, or it is empty: a port without a token would be open to all.
+        ConfigError: There is no such file, or it is empty, or others may read it: the port would be open to all.
     """
     try:
         token = path.read_bytes().strip()
@@ -21,6 +22,7 @@ def read_token(path: Path, whose: str = "admin") -> bytes:
         raise ConfigError(f"{whose} token file {path}: {broken.strerror}; give a file that holds the token") from broken
     if not token:
         raise ConfigError(f"{whose} token file {path} is empty; it must hold the token that callers are asked for")
+    check_private(path, f"{whose} token file")
     return token
 
 

@@ -21,6 +21,7 @@ from lockgate.serving.routing.desired import Desired, DesiredChallenger, Desired
 from lockgate.serving.service import Service
 from tests.bundles import golden, make_bundle, make_keys, probes
 from tests.graphs import failing_graph, hanging_graph
+from tests.server_process import write_secret
 
 ROW: dict[str, Any] = {"amount": [12.5], "colour": ["red"], "age": [41], "shape": ["disc"]}
 PLAIN = {name: values[0] for name, values in ROW.items()}
@@ -31,7 +32,7 @@ class World:
 
     def __init__(self, root: Path) -> None:
         make_keys(root / "keys")
-        (root / "token").write_text("secret")
+        write_secret(root / "token", "secret")
         self.root = root
 
     def bundle(self, **how: Any) -> Digest:

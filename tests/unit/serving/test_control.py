@@ -2,17 +2,21 @@
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from lockgate.core.contract import TaskKind
-from lockgate.core.ids import Digest
+from lockgate.core.ids import Digest, canonical_json
 from lockgate.errors import IntegrityError, LedgerConflict
 from lockgate.serving.model.bundle import UnknownBundle
 from lockgate.serving.model.dataplane import ServedModel
@@ -22,6 +26,7 @@ from lockgate.serving.routing.desired import Desired, DesiredChallenger, Desired
 from lockgate.serving.routing.router import Route, Router
 from lockgate.serving.routing.sticky import CHAMPION
 from tests.bundles import contract, graph
+from tests.server_process import SOURCE
 
 A, B, C, D = (Digest(letter * 64) for letter in "abcd")
 SINCE = datetime(2026, 1, 2, tzinfo=UTC)
@@ -87,7 +92,7 @@ class Disk:
 class Server:
     """Router and control of one process; `restart` makes the next one on the same disk."""
 
-    def __init__(self, store: Store | None = None, disk: Disk | None = None) -> None:
+    def __init__(self, store: Store | None = None, disk: Disk | None = None, *, load_timeout_s: float = 0.1) -> None:
         self.store, self.disk = store or Store(), disk or Disk()
         self.now = 100.0
         self.router = Router()
@@ -98,7 +103,7 @@ class Server:
             self.disk,
             clock=lambda: self.now,
             on_published=lambda route: self.published.append(route.desired.sequence),
-            load_timeout_s=0.1,
+            load_timeout_s=load_timeout_s,
         )
 
     def put(self, desired: Desired, model: str = "toy") -> Route:
@@ -235,15 +240,89 @@ def test_a_bundle_that_hangs_is_given_up_and_keeps_no_other_from_being_served() 
     hanging.set()
 
 
-def test_two_changes_at_once_are_put_one_after_the_other() -> None:
+def test_of_two_changes_at_once_the_later_one_stands_and_the_other_came_before_it_or_is_refused() -> None:
     server = Server()
 
     async def both() -> Sequence[object]:
         changes = (server.control.put("toy", desired(1)), server.control.put("toy", desired(2, B)))
-        return await asyncio.gather(*changes)
+        return await asyncio.gather(*changes, return_exceptions=True)
 
-    asyncio.run(both())
-    assert (server.published, server.served.desired.champion) == ([1, 2], B)
+    first, second = asyncio.run(both())
+    assert isinstance(second, Route)
+    assert isinstance(first, Route if server.published == [1, 2] else LedgerConflict)
+    assert (server.published[-1], server.served.desired.champion) == (2, B)
+
+
+def test_a_change_that_was_overtaken_by_a_lower_one_is_prepared_again() -> None:
+    server = Server(load_timeout_s=60.0)
+    server.put(rollout(1, 0.5))
+
+    async def overtaken() -> None:
+        server.store.gate = threading.Event()
+        later = asyncio.ensure_future(server.control.put("toy", replace(rollout(3, 0.9), previous=Digest("e" * 64))))
+        await asyncio.sleep(0)
+        await server.control.put("toy", rollout(2, 0.6))  # everything it needs is warm
+        server.store.gate.set()
+        await later
+
+    asyncio.run(overtaken())
+    assert server.published == [1, 2, 3]
+    assert server.served.weights() == pytest.approx({CHAMPION: 0.1, "canary": 0.9})
+
+
+def test_a_rollback_waits_for_no_bundle_that_hangs() -> None:
+    server = Server(load_timeout_s=60.0)
+    server.put(desired(1, B))
+    server.put(desired(2, A, B))
+
+    async def hanging() -> object:
+        gate = server.store.gate = threading.Event()
+        stuck = asyncio.ensure_future(server.control.put("toy", desired(3, C, A)))
+        other = asyncio.ensure_future(server.control.put("other", desired(1, D)))
+        await asyncio.sleep(0)
+        await server.control.put("toy", desired(4, B, A))
+        assert not stuck.done()
+        gate.set()
+        return (await asyncio.gather(stuck, other, return_exceptions=True))[0]
+
+    assert isinstance(asyncio.run(hanging()), LedgerConflict)
+    assert server.served.desired.champion == B
+    assert set(server.disk.models) == {"toy", "other"}, "a change of another model is no reason to try again"
+
+
+def test_bundles_that_hang_are_tried_side_by_side_at_a_start_too() -> None:
+    server = Server()
+    gate = server.store.gate = threading.Event()
+    with pytest.raises(IntegrityError, match=r"did not load and prove itself within 0\.1 s"):
+        server.put(rollout(1))
+    assert sorted(server.store.opened) == [A, B, C, D]
+    server.store.opened.clear()
+    server.disk.models = {name: rollout(1) for name in ("toy", "other", "third")}
+
+    async def restart() -> None:
+        after = Server(server.store, server.disk, load_timeout_s=60.0)
+        restoring = asyncio.ensure_future(after.control.restore())
+        for _ in range(10_000):
+            if len(server.store.opened) == 12:  # none of them ends before the gate opens
+                break
+            await asyncio.sleep(0.001)
+        assert sorted(server.store.opened) == sorted(3 * [A, B, C, D])
+        gate.set()
+        await restoring
+        gc.unfreeze()
+        assert all(route.ready and not route.refused for route in after.router.table.values())
+
+    asyncio.run(restart())
+
+
+def test_a_bundle_that_hung_is_tried_again_once_that_has_ended() -> None:
+    server = Server()
+    gate = server.store.gate = threading.Event()
+    with pytest.raises(IntegrityError, match="did not load"):
+        server.put(desired(1))
+    gate.set()
+    assert server.store.alive == set()
+    assert server.put(desired(1)).ready
 
 
 def test_what_was_prepared_before_another_change_is_not_published() -> None:
@@ -269,6 +348,22 @@ def test_a_lease_that_is_renewed_between_preparing_and_publishing_does_not_stand
         return server.control.publish(slow)
 
     assert asyncio.run(renewed()).weights() == pytest.approx({CHAMPION: 0.1, "canary": 0.9})
+
+
+def test_several_bundles_may_be_read_at_once_from_the_first_on(tmp_path: Path) -> None:
+    (tmp_path / "contract.json").write_bytes(canonical_json(contract()))
+    first_of_eight = f"""
+import sys, threading
+from lockgate.serving.model.contract_file import parse_contract
+data, begin = open({str(tmp_path / "contract.json")!r}, "rb").read(), threading.Barrier(8)
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=lambda: (begin.wait(), parse_contract(data))) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    ended = subprocess.run([sys.executable, "-c", first_of_eight], env=environment, check=False)
+    assert ended.returncode == 0  # a type that two threads learn at once ends the process by a signal
 
 
 # -- leases and restarts -----------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ class FakeWorker:
         self.killed = ""
         self.fails: dict[type[messages.Message], Exception] = {}
         self.waits: dict[type[messages.Message], asyncio.Event] = {}
-        self._prepared: tuple[str, Desired] | None = None
+        self.lacks: dict[str, str] = {}
+        self.prepared: dict[int, tuple[str, Desired]] = {}
 
     def kill(self, why: str) -> None:
         self.killed = why
@@ -74,18 +75,19 @@ class FakeWorker:
 
     def _do(self, message: messages.Message) -> object:
         match message:
-            case messages.Prepare(model=model, desired=asked):
+            case messages.Prepare(change=change, model=model, desired=asked):
                 wanted, before = decode_desired(asked), self.serves.get(model)
                 changes = before is None or not already_served(model, before, wanted)
                 wanted = wanted.settled(before)
-                self._prepared = (model, wanted)
+                self.prepared[change] = (model, wanted)
                 return messages.Prepared(changes, encode_desired(wanted))
-            case messages.Publish():
-                assert self._prepared is not None
-                model, self.serves[model] = self._prepared[0], self._prepared[1]
+            case messages.Publish(change=change, until=until):
+                model, wanted = self.prepared.pop(change)
+                self.serves[model], self.leases[model] = wanted, until
+                self.lacks = {}
                 return self._account(model)
-            case messages.Discard():
-                self._prepared = None
+            case messages.Discard(change=change):
+                del self.prepared[change]
                 return None
             case messages.Lease(model=model, sequence=sequence, until=until):
                 if self.serves[model].sequence != sequence:
@@ -98,7 +100,8 @@ class FakeWorker:
 
     def _account(self, model: str) -> dict[str, Any]:
         served = self.serves[model]
-        return {"sequence": served.sequence, "champion": served.champion, "loaded": [], "lease_left_s": None}
+        told = {"sequence": served.sequence, "champion": served.champion, "refused": self.lacks}
+        return {**told, "loaded": [], "lease_left_s": None}
 
 
 class Scene:
@@ -112,6 +115,14 @@ class Scene:
         self.routing = FleetRouting(
             self.keeper, lambda: [each for each in self.workers if each.joined], clock=lambda: self.now
         )
+
+    async def reaches(self, asked: str, times: int) -> None:
+        """Wait until a worker has been asked something so often."""
+        for _ in range(4000):
+            if self.log.count(asked) == times:
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError(self.log)
 
     def sequences(self) -> list[int]:
         return [each.serves["toy"].sequence for each in self.workers if "toy" in each.serves]
@@ -218,6 +229,7 @@ def test_without_any_worker_a_change_is_refused_and_to_be_tried_again() -> None:
 def test_a_lease_ends_in_all_workers_at_once() -> None:
     async def play(scene: Scene) -> None:
         await scene.routing.put("toy", desired(1, lease_s=30.0))
+        assert [each.leases["toy"] for each in scene.workers] == [130.0, 130.0]
         scene.now = 110.0
         await scene.routing.renew("toy", 1)
         assert [each.leases["toy"] for each in scene.workers] == [140.0, 140.0]
@@ -235,26 +247,26 @@ def test_a_worker_joins_with_what_all_serve_and_the_lease_they_have() -> None:
         late.joined = False
         await scene.routing.put("toy", desired(1, lease_s=30.0))
         scene.now = 105.0
-        await scene.routing.join(late, messages.Begun(sequences={}, problems=()))
+        await scene.routing.join(late, messages.Begun(sequences={}, lacks={}))
         assert late.joined
         assert late.serves == first.serves
         assert late.leases == {"toy": 130.0}, "not a lease of its own"
         log = len(scene.log)
-        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, problems=()))
-        assert scene.log[log:] == ["Lease 2"], "what it has loaded already is not loaded again"
+        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={}))
+        assert scene.log[log:] == ["Read 1", "Read 2", "Lease 2"], "what it has loaded already is not loaded again"
 
     run(play)
 
 
-def test_a_worker_does_not_join_in_the_middle_of_a_change() -> None:
+def test_a_worker_does_not_join_while_a_change_is_put_in_place() -> None:
     async def play(scene: Scene) -> None:
         late = scene.workers[1]
         late.joined = False
         await scene.routing.put("toy", desired(1))
-        held = scene.workers[0].waits[messages.Prepare] = asyncio.Event()
+        held = scene.workers[0].waits[messages.Publish] = asyncio.Event()
         changing = asyncio.ensure_future(scene.routing.put("toy", desired(2, B)))
-        await asyncio.sleep(0)
-        joining = asyncio.ensure_future(scene.routing.join(late, messages.Begun(sequences={"toy": 1}, problems=())))
+        await scene.reaches("Publish 1", 2)
+        joining = asyncio.ensure_future(scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={})))
         await asyncio.sleep(0.01)
         assert not late.joined
         held.set()
@@ -264,11 +276,93 @@ def test_a_worker_does_not_join_in_the_middle_of_a_change() -> None:
     run(play)
 
 
+def test_a_change_that_a_worker_joined_meanwhile_is_prepared_again_with_it() -> None:
+    async def play(scene: Scene) -> None:
+        early, late = scene.workers
+        await scene.routing.put("toy", desired(1))
+        late.joined = False
+        held = early.waits[messages.Prepare] = asyncio.Event()
+        changing = asyncio.ensure_future(scene.routing.put("toy", desired(2, B)))
+        await scene.reaches("Prepare 1", 2)
+        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={}))
+        held.set()
+        account = await changing
+        assert list(account["workers"]) == ["1", "2"]
+        assert scene.sequences() == [2, 2]
+        assert not any(each.prepared for each in scene.workers), "what was prepared in vain is given up"
+
+    run(play)
+
+
+def test_a_rollback_waits_for_no_change_that_is_being_prepared() -> None:
+    async def play(scene: Scene) -> None:
+        await scene.routing.put("toy", desired(1))
+        slow = scene.workers[0]
+        held = slow.waits[messages.Prepare] = asyncio.Event()
+        stuck = asyncio.ensure_future(scene.routing.put("toy", desired(2, B)))
+        await scene.reaches("Prepare 2", 2)
+        slow.waits.clear()
+        await scene.routing.put("toy", desired(3))
+        assert not stuck.done()
+        assert scene.sequences() == [3, 3]
+        held.set()
+        with pytest.raises(LedgerConflict):
+            await stuck
+        assert scene.sequences() == [3, 3]
+        assert [each["toy"].sequence for each in scene.keeper.saved] == [1, 3]
+        assert not any(each.prepared for each in scene.workers)
+
+    run(play)
+
+
+def test_a_worker_that_lacks_what_the_others_have_does_not_join() -> None:
+    async def play(scene: Scene) -> None:
+        rival = DesiredChallenger(name="rival", bundle=B, weight=0.5)
+        await scene.routing.put("toy", desired(1, challengers=(rival,)))
+        late = scene.workers[1]
+        late.joined = False
+        begun = messages.Begun(sequences={"toy": 1}, lacks={"toy": {B: "it is gone"}})
+        with pytest.raises(IntegrityError, match=r"cannot serve what the others do of model 'toy': bundle b+: it is"):
+            await scene.routing.join(late, begun)
+        assert not late.joined
+
+    run(play)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_workers_that_lack_the_same_or_begin_alone_join(alone: bool) -> None:
+    async def play(scene: Scene) -> None:
+        await scene.routing.put("toy", desired(1))
+        first, late = scene.workers
+        late.joined, first.joined, first.lacks = False, not alone, {A: "it is gone"}
+        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={"toy": {A: "it is gone"}}))
+        assert late.joined
+        assert "Prepare 1" not in scene.log[4:], "nobody has what the first one lacks"
+
+    run(play)
+
+
+def test_who_begins_with_more_than_the_others_have_lets_them_try_again_within_their_lease() -> None:
+    async def play(scene: Scene) -> None:
+        await scene.routing.put("toy", desired(1, previous=B, lease_s=30.0))
+        first, late = scene.workers
+        late.joined, first.lacks = False, {A: "it was gone"}
+        scene.now = 120.0
+        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={}))
+        assert (first.lacks, first.leases["toy"]) == ({}, 130.0)
+        first.lacks = {B: "damaged"}
+        log = len(scene.log)
+        await scene.routing.join(late, messages.Begun(sequences={"toy": 1}, lacks={}))
+        assert "Prepare 1" not in scene.log[log:], "the previous bundle answers nobody"
+
+    run(play)
+
+
 def test_after_a_restart_there_is_no_lease() -> None:
     async def play(scene: Scene) -> None:
         await scene.routing.put("toy", desired(1, lease_s=30.0))
         again = FleetRouting(scene.keeper, lambda: scene.workers, clock=lambda: scene.now)
-        await again.join(scene.workers[0], messages.Begun(sequences={"toy": 1}, problems=()))
+        await again.join(scene.workers[0], messages.Begun(sequences={"toy": 1}, lacks={}))
         assert scene.workers[0].leases["toy"] < scene.now
 
     run(play)
@@ -307,7 +401,7 @@ async def _pair() -> tuple[Channel[messages.ToParent], Channel[messages.ToWorker
 def test_messages_arrive_typed_and_in_order_and_the_end_is_seen() -> None:
     async def play() -> None:
         parent, worker = await _pair()
-        asked = messages.Prepare(7, model="toy", desired=encode_desired(desired(1)))
+        asked = messages.Prepare(7, change=1, model="toy", desired=encode_desired(desired(1)))
         parent.send(asked)
         parent.send(messages.Stop())
         got = await worker.receive()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.serving.__main__ import parse
+from lockgate.errors import BadInput
+from lockgate.serving.__main__ import main, parse
 from lockgate.serving.fleet.messages import options_from_json, options_to_json
 from lockgate.serving.options import Limits, ServerOptions
 
@@ -57,19 +58,34 @@ def test_every_option_reaches_the_server() -> None:
         ("--self-probe-s", "-1", "from 0"),
         ("--keep-log-days", "-1", "from 0"),
         ("--max-memory-mb", "1.5", "from 0"),
-        ("--access-log", "yes", "invalid choice"),
+        ("--access-log", "yes", "choose from 'off', 'on'"),
+        ("--environment", "prod", "choose from 'sandbox', 'staging', 'production'"),
+        ("--environment", "", "choose from"),
+        ("--admin-port", "8080", "are both 8080"),
+        ("--max-row", "5", "did you mean --max-rows?"),
+        ("more", "words", "no option 'more'"),
         ("--tls-cert", "c.pem", "go together"),
         ("--tls-key", "k.pem", "go together"),
-        ("--worker", "1", "unrecognized"),
+        ("--worker", "1", "no option '--worker'"),
     ],
 )
-def test_a_wrong_value_ends_with_code_2_and_what_is_allowed(
-    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_a_wrong_value_is_refused_in_one_line_that_says_what_is_allowed(option: str, value: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
         parse([*NEEDED, option, value])
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert said in refused.value.message
+    assert refused.value.message.startswith((option, "there is no option", "--tls-cert and", "--port and"))
+    assert "\n" not in refused.value.message
+    assert refused.value.exit_code == 2
+
+
+def test_a_server_that_is_started_wrong_says_so_in_one_line_and_ends_with_code_2(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(NEEDED[2:]) == 2
+    assert [record.message for record in caplog.records] == [
+        "the following arguments are required: --environment; 'lockgate serve -- --help' lists every option"
+    ]
+    assert "usage" not in capsys.readouterr().err
 
 
 def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,12 @@
 """A server asks itself what it must know: a model that lies, fails or hangs makes it not ready, until it heals."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
+from lockgate.serving.http.handling import Request
 from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.model.fence import Fence
+from lockgate.serving.protocols.v2 import model_ready
 from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
 from lockgate.serving.routing.router import Route, Router
 from lockgate.serving.routing.routes import make_route
@@ -227,3 +231,35 @@ def test_probing_goes_on_until_it_is_cancelled() -> None:
             await keeping
 
     asyncio.run(keep())
+
+
+def asked_ready(router: Router, health: Health, version: str | None = None) -> tuple[int, Any]:
+    """Return the status and body of a question whether a model, or a version of it, is ready."""
+    service: Any = SimpleNamespace(router=router, health=health)
+    params = {"model": "toy"} | ({} if version is None else {"version": version})
+    answer = asyncio.run(model_ready(service, Request(params, b"", {}, b"", 0.0)))
+    return answer.status, json.loads(answer.body)
+
+
+def test_a_version_that_answers_wrong_is_not_ready_and_says_so_in_the_protocols_form() -> None:
+    (champion, sick), (canary, _) = model(), model(B)
+    router, _ = serving(champion, canary, desired=replace(CHAMPION_ALONE, challengers=CANARY))
+    health = Health(router)
+    ready = (200, {"name": "toy", "ready": True})
+    for version in (None, A, B):
+        assert asked_ready(router, health, version) == ready
+    sick.add = 0.1
+    run(health.self_probe, 3)
+    for version, said in ((None, "arm 'champion'"), (A, f"version {A} of model 'toy' answers wrong: ")):
+        status, body = asked_ready(router, health, version)
+        assert (status, body["name"], body["ready"]) == (503, "toy", False)
+        assert said in body["error"]
+    assert asked_ready(router, health, B) == ready
+
+
+def test_a_model_that_is_not_loaded_is_not_ready_in_any_version() -> None:
+    router, _ = serving()
+    for version in (None, A, C):
+        status, body = asked_ready(router, Health(router), version)
+        assert (status, body["name"], body["ready"]) == (503, "toy", False)
+        assert "it is not loaded" in body["error"]

@@ -8,6 +8,7 @@ import pytest
 
 from lockgate.core.ids import Digest
 from lockgate.errors import BadInput, ConfigError, IntegrityError
+from lockgate.serving.disk import write_synced
 from lockgate.serving.routing.desired import Desired, DesiredChallenger, DesiredShadow
 from lockgate.serving.routing.state import RoutingFile, read_routing
 
@@ -112,3 +113,43 @@ def test_when_the_disk_refuses_the_old_routing_stands(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         file.save({})
     assert file.load() == WANTED
+
+
+@pytest.mark.parametrize("before", [WANTED, None])
+def test_a_routing_that_was_written_and_not_synced_is_not_what_the_next_start_serves(
+    tmp_path: Path, before: dict[str, Desired] | None
+) -> None:
+    refusing = False
+
+    def write(path: Path, data: bytes) -> None:
+        write_synced(path, data)
+        if refusing:  # as when the folder cannot be synced after the file has its name
+            raise OSError(5, "Input/output error")
+
+    file = RoutingFile(tmp_path, "staging", write)
+    if before is not None:
+        file.save(before)
+    refusing = True
+    with pytest.raises(OSError, match="Input/output"):
+        file.save({"toy": Desired(sequence=9, champion=C, since=SINCE)})
+    assert file.load() == (before or {})
+    refusing = False
+    file.save({"toy": Desired(sequence=9, champion=C, since=SINCE)})
+    assert file.load()["toy"].sequence == 9
+
+
+def test_a_routing_that_cannot_be_put_back_is_said_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(path: Path, data: bytes) -> None:
+        write_synced(path, data)
+        (tmp_path / ".routing.json.tmp").mkdir(exist_ok=True)  # from now on nothing can be written
+        raise OSError(5, "Input/output error")
+
+    owner = RoutingFile(tmp_path, "staging")
+    owner.save(WANTED)
+    owner.close()
+    with pytest.raises(OSError, match="Input/output"):
+        RoutingFile(tmp_path, "staging", write).save({})
+    (said,) = (each for each in caplog.records if each.levelname == "CRITICAL")
+    assert "a restart would serve it" in said.getMessage()

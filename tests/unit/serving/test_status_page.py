@@ -104,6 +104,21 @@ def test_the_share_that_was_asked_for_is_not_what_a_missing_bundle_leaves_of_it(
     assert re.search(r"champion .{0,80}75\.0% .{0,20}100\.0%", shown(Metrics(), {"toy": alone}).text)
 
 
+def test_an_arm_that_was_asked_for_and_is_not_loaded_has_its_line_and_the_reason() -> None:
+    alone = make_route("toy", route().desired, {A: route().loaded[A]}, {B: "it is <gone>"}).renewed()
+    found = shown(Metrics(), {"toy": alone}).text
+    assert re.search(r"canary .{0,30}25\.0% .{0,20}0\.0% .{0,40}not loaded it is <gone>", found)
+    assert re.search(r"dark \(shadow\) .{0,60}not loaded", found)
+    none = make_route("toy", route().desired, {}, {A: "it is gone"})
+    assert re.search(
+        r"champion .{0,30}75\.0% .{0,20}0\.0% .{0,40}not loaded it is gone", shown(Metrics(), {"toy": none}).text
+    )
+
+
+def test_why_an_arm_answers_wrong_is_read_without_a_mouse() -> None:
+    assert "answers wrong probe x is off" in shown(Metrics(), {"toy": route()}, wrong={C: "probe x is off"}).text
+
+
 def test_it_refers_to_nothing_outside_the_server() -> None:
     found = shown(Metrics(), {"toy": route()})
     assert found.references
@@ -140,7 +155,9 @@ def test_scores_of_every_kind_of_model_are_drawn(task: TaskKind) -> None:
 
 
 def test_a_server_with_nothing_to_show_has_a_page_too() -> None:
-    assert "No model is routed here yet." in shown(Metrics(), {}).text
+    found = shown(Metrics(), {}).text
+    assert "No model is routed here yet." in found
+    assert "ready, no model" in found
 
 
 def test_probabilities_are_drawn_on_an_even_scale_and_none_is_lost() -> None:

@@ -1,6 +1,7 @@
 """The sticky split: who gets which arm, and who moves when weights change."""
 
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lockgate.serving.routing.sticky import BUCKETS, CHAMPION, SaltedHash, Split, apportion, split
+from lockgate.serving.routing.sticky import (
+    BUCKETS,
+    CHAMPION,
+    SaltedHash,
+    Split,
+    apportion,
+    entity_of_header,
+    entity_text,
+    split,
+)
 
 ENTITIES = [f"customer-{number}" for number in range(100_000)]
 NAMES = ("b", "c", "d", "e")
@@ -55,6 +65,25 @@ def test_the_bucket_of_an_entity_follows_from_its_hash() -> None:
 def test_an_entity_may_be_any_text_even_what_utf_8_has_no_bytes_for() -> None:
     assert 0 <= SaltedHash("\udc80").bucket("\ud800 ü 東") < BUCKETS
     assert SaltedHash("").bucket("") == SaltedHash("").bucket("")
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        (33, "33"), (33.0, "33"), ("33", "33"), (-0.0, "0"), (0.5, "0.5"), (2.0**60, str(2**60)), ("33.0", "33.0"),
+        (None, None), (math.nan, None), (math.inf, "inf"), ("", ""), ("caf\u00e9", "caf\u00e9"),
+    ],
+)  # fmt: skip
+def test_a_columns_value_is_the_same_key_in_whatever_form_it_is_sent(value: object, key: str | None) -> None:
+    assert entity_text(value) == key
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [(b"33", "33"), (b" a ", "a"), (b"", None), (b" ", None), (b"caf\xc3\xa9", "caf\u00e9"), (b"caf\xe9", "caf\u00e9")],
+)
+def test_a_header_is_the_key_that_the_same_value_in_a_column_is(sent: bytes, key: str | None) -> None:
+    assert entity_of_header(sent) == key
 
 
 def test_requests_without_an_entity_are_spread_evenly() -> None:

@@ -5,7 +5,7 @@
                <── Begun ── what it serves of the routing on disk
       Serve    ── which sockets ──────────>   accepts from these, and from no others
       Prepare  ── a desired routing ──────>   loads, proves, warms; publishes nothing
-      Publish | Discard ──────────────────>
+      Publish | Discard ── by its change ─>
       Lease, Read, Reload, Stop ──────────>
                <── Done | Failed ── the answer to each of these, by its number
                <── Alive ── once a second
@@ -77,11 +77,11 @@ class Begun(Message, frozen=True, kw_only=True):
 
     Attributes:
         sequences: What it serves, by model.
-        problems: Why a routed model is not served.
+        lacks: Why a bundle that should answer is not loaded, by model and digest.
     """
 
     sequences: dict[str, int]
-    problems: tuple[str, ...]
+    lacks: dict[str, dict[str, str]]
 
 
 class Serve(Message, frozen=True, kw_only=True):
@@ -95,13 +95,15 @@ class Serve(Message, frozen=True, kw_only=True):
 
 
 class Prepare(Message, frozen=True, kw_only=True):
-    """Load, prove and warm what a desired routing needs.
+    """Load, prove and warm what a desired routing needs; several may be under way.
 
     Attributes:
+        change: Names it for `Publish` and `Discard`.
         model: Name of the model.
         desired: See `state.encode_desired`.
     """
 
+    change: int
     model: str
     desired: msgspec.Raw
 
@@ -118,12 +120,26 @@ class Prepared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desired: msgspec.Raw
 
 
-class Publish(Message, frozen=True):
-    """Serve what was prepared last; answered with the account of the model, see `account`."""
+class Publish(Message, frozen=True, kw_only=True):
+    """Serve what was prepared; answered with the account of the model, see `account`.
+
+    Attributes:
+        change: Which of it.
+        until: When its lease ends, on the monotonic clock, in seconds.
+    """
+
+    change: int
+    until: float
 
 
-class Discard(Message, frozen=True):
-    """Forget what was prepared last."""
+class Discard(Message, frozen=True, kw_only=True):
+    """Forget what was prepared.
+
+    Attributes:
+        change: Which of it.
+    """
+
+    change: int
 
 
 class Lease(Message, frozen=True, kw_only=True):

@@ -14,14 +14,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lockgate.errors import BadInput
 from lockgate.serving.fleet.admin import FleetService, fleet_admin_app
-from lockgate.serving.fleet.process import End, admin_port, archiving, end_ports, say_ready, tls_files
+from lockgate.serving.fleet.process import End, admin_port, archiving, end_ports, on_hangup, say_ready, tls_files
 from lockgate.serving.fleet.routing import FleetRouting
 from lockgate.serving.fleet.service_manager import ServiceManager
 from lockgate.serving.fleet.supervision import Fleet
@@ -34,9 +33,6 @@ from lockgate.serving.routing.state import RoutingFile
 from lockgate.serving.tokens import read_token
 from lockgate.serving.watch.metric_files import MetricFiles, begin_run
 from lockgate.serving.watch.metrics import Metrics
-
-if TYPE_CHECKING:
-    from lockgate.serving.net.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +62,7 @@ async def serve_fleet(options: ServerOptions) -> int:
         opened.callback(counts.close)
         opened.enter_context(archiving(options, service.metrics))
         fleet = Fleet(options, data, end)
-        if tls is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, tls, fleet)
+        on_hangup(manager, tls, fleet.reload)
         service.metrics.watch(
             "lockgate_worker_restarts_total", "Workers that ended and were started again.", lambda: fleet.restarts,
             ("worker",),
@@ -91,11 +86,6 @@ async def serve_fleet(options: ServerOptions) -> int:
             await fleet.kill("the server ends")
         logger.info("stopped: %s", "every request that was taken is answered" if answered else "at once, as asked")
         return end.exit_code
-
-
-def _reload(tls: TlsFiles, fleet: Fleet) -> None:
-    tls.reload_or_say()
-    fleet.reload()
 
 
 async def _stop(fleet: Fleet, port: Port, timeout_s: float) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from lockgate.serving.fleet.service_manager import ServiceManager
@@ -27,6 +28,7 @@ from lockgate.serving.watch.memory_bound import bound_memory
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.process_usage import resident_bytes
 from lockgate.serving.watch.watching import watch_archive, watching
+from lockgate.serving.without_pandas import hide_pandas
 
 if TYPE_CHECKING:
     from lockgate.serving.net.tls import TlsFiles
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 SWITCH_INTERVAL_S: Final = 0.0005  # the log's thread may keep the interpreter from an answer so long, not for 5 ms
 ADMIN_CONNECTIONS: Final = 256  # ours: a controller has one or two
 LOOK_AT_MEMORY_S: Final = 1.0
+LET_GO_S: Final = 1.0  # ours: what is cancelled ends within a turn of the loop, unless it hangs
 NOTICE_S: Final = 3.0  # ours: a balancer that asks every second has seen it, and memory has not grown much
 
 
@@ -80,6 +83,7 @@ async def _before(event: asyncio.Event, work: Coroutine[None, None, object]) -> 
     waiting.cancel()
     if not working.done():
         working.cancel()
+        await asyncio.wait((working,), timeout=LET_GO_S)  # its end is heard of here, not as an error of nobody's
         return False
     working.result()
     return True
@@ -105,6 +109,7 @@ def run(options: ServerOptions) -> int:
 def run_loop(main: Callable[[], Coroutine[None, None, int]]) -> int:
     """Run a process's event loop until `main` is done; return what it returns."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    hide_pandas()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main())
 
@@ -115,8 +120,7 @@ async def _serve(options: ServerOptions) -> int:
     manager = ServiceManager(os.environ)
     token = read_token(options.admin_token_file)
     tls = tls_files(options)
-    if tls is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, tls.reload_or_say)
+    on_hangup(manager, tls)
     with contextlib.ExitStack() as opened:
         # listening before loading: callers of a restarting server wait in the backlog, none is turned away
         data, admin = opened.enter_context(_listening(options))
@@ -147,6 +151,27 @@ async def _serve(options: ServerOptions) -> int:
         return end.exit_code
 
 
+def on_hangup(manager: ServiceManager, tls: TlsFiles | None, then: Callable[[], None] = lambda: None) -> None:
+    """Read the certificate again on SIGHUP; a server without one goes on, unless it is its terminal that was closed.
+
+    Args:
+        manager: Is told.
+        tls: The certificate, where there is one.
+        then: What is done after it was read.
+    """
+
+    def reload() -> None:
+        if tls is None:
+            logger.info("SIGHUP: there is no certificate to read again; nothing changes")
+            return
+        tls.reload_or_say()
+        tls.say_validity(datetime.now(UTC))
+        then()
+
+    if tls is not None or not sys.stderr.isatty():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, manager.reload, reload)
+
+
 def tls_files(options: ServerOptions) -> TlsFiles | None:
     """Return the certificate of both ports; None where there is none.
 
@@ -157,7 +182,10 @@ def tls_files(options: ServerOptions) -> TlsFiles | None:
         return None
     from lockgate.serving.net.tls import TlsFiles
 
-    return TlsFiles(options.tls_cert, options.tls_key)
+    tls = TlsFiles(options.tls_cert, options.tls_key)
+    if not options.worker:  # said once
+        tls.say_validity(datetime.now(UTC))
+    return tls
 
 
 @contextlib.contextmanager
@@ -220,7 +248,7 @@ def say_ready(options: ServerOptions, data: socket.socket, admin: socket.socket)
         "ready: environment %s listens on %s://%s:%d, admin on port %d",
         options.environment,
         "http" if options.tls_cert is None else "https",
-        options.host,
+        f"[{options.host}]" if ":" in options.host else options.host,
         port,
         admin_port,
         extra={"event": "ready", "environment": options.environment, "port": port, "admin_port": admin_port},

@@ -2,7 +2,10 @@
 
     put:   prepare on every worker ──> all agree, on the same ──> save once ──> publish on every worker ──> account
     lease: one end for all
-    join:  a worker that was started again is brought to what the others serve, under the same lock
+    join:  a worker that was started again is brought to what the others serve, see `joining`
+
+Several changes may be prepared at a time; what another one has overtaken, or a worker has joined meanwhile, is prepared
+again, or refused where its sequence is behind by then.
 
 A worker that ends meanwhile neither agrees nor stands in the way: it comes back with what was saved. One that agreed
 and does not publish is killed, so that it comes back with it.
@@ -11,16 +14,18 @@ and does not publish is killed, so that it comes back with it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from lockgate.core.ids import Json
 from lockgate.errors import LedgerConflict, LockgateError
 from lockgate.serving.fleet import messages
+from lockgate.serving.fleet.accounts import Account, decoded, merged, one_account
+from lockgate.serving.fleet.joining import check_even
 from lockgate.serving.fleet.member import WorkerGone
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.routing.control import Keeper
@@ -32,19 +37,6 @@ logger = logging.getLogger(__name__)
 
 PREPARE_S: Final = LOAD_TIMEOUT_S + 10.0  # a worker refuses a bundle that takes longer; one that says nothing hangs
 ANSWER_S: Final = 5.0  # anything that loads nothing
-_OWN: Final[tuple[str, ...]] = (
-    "sequence",
-    "champion",
-    "loaded",
-    "refused",
-    "lease_left_s",
-    "since",
-    "weights",
-    "shares",
-)
-"""Of a worker's account: what it really does; the rest is what all were asked for."""
-
-Account: TypeAlias = dict[str, Json]
 
 
 class Asked(Protocol):
@@ -70,6 +62,22 @@ class Joining(Asked, Protocol):
     joined: bool
 
 
+class _Change(NamedTuple):
+    """What all workers have prepared.
+
+    Attributes:
+        number: Names it.
+        agreed: Those that have it.
+        changes: Whether it differs from what is served.
+        desired: What is to be kept.
+    """
+
+    number: int
+    agreed: list[Asked]
+    changes: bool
+    desired: Desired
+
+
 class FleetRouting:
     """The routing of all workers."""
 
@@ -93,6 +101,7 @@ class FleetRouting:
         """
         self._keeper, self._members, self._clock = keeper, members, clock
         self._changing = asyncio.Lock()
+        self._numbers = itertools.count(1)
         self._lease_until: dict[str, float] = {}
         self._desired: dict[str, Desired] = keeper.load()
 
@@ -111,37 +120,49 @@ class FleetRouting:
             IntegrityError: A worker refuses a bundle; says why.
             OSError: The routing could not be kept on disk. In every case what was served before still is.
         """
-        async with self._changing:
-            agreed, prepared = await self._prepare(model, desired)
-            settled = decode_desired(prepared.desired)
-            if prepared.changes:
-                try:
-                    await asyncio.to_thread(self._keeper.save, {**self._desired, model: settled})
-                except OSError:
-                    await _all(agreed, messages.Discard(), ANSWER_S)
-                    raise
-            self._desired[model] = settled
-            self._lease_until[model] = self._clock() + settled.lease_s
-            answers = await _all(agreed, messages.Publish(), ANSWER_S)
-            for member, answer in answers.items():
-                if isinstance(answer, Exception):
-                    member.kill(f"sequence {settled.sequence} of {model!r} was prepared and not published: {answer}")
-            return _one_account(model, answers)
+        while True:
+            before, members = self._desired.get(model), self._running()
+            change = await self._prepare(model, desired, members)
+            async with self._changing:
+                if self._desired.get(model) is before and not set(self._members()) - set(members):
+                    return await self._put_in_place(model, change)
+            await self._discard(change.agreed, change.number)
 
-    async def _prepare(self, model: str, desired: Desired) -> tuple[list[Asked], messages.Prepared]:
-        """Return the workers that have prepared a routing, and what is to be kept of it: the same from all."""
-        members = self._running()
-        asked = messages.Prepare(model=model, desired=encode_desired(desired))
+    async def _put_in_place(self, model: str, change: _Change) -> Account:
+        """Keep what all have prepared, and have all serve it."""
+        desired = change.desired
+        if change.changes:
+            try:
+                await asyncio.to_thread(self._keeper.save, {**self._desired, model: desired})
+            except OSError:
+                await self._discard(change.agreed, change.number)
+                raise
+        self._desired[model] = desired
+        until = self._lease_until[model] = self._clock() + desired.lease_s
+        answers = await _all(change.agreed, messages.Publish(change=change.number, until=until), ANSWER_S)
+        for member, answer in answers.items():
+            if isinstance(answer, Exception):
+                member.kill(f"sequence {desired.sequence} of {model!r} was prepared and not published: {answer}")
+        return one_account(model, {member.number: answer for member, answer in answers.items()})
+
+    async def _prepare(self, model: str, desired: Desired, members: Sequence[Asked]) -> _Change:
+        """Let workers prepare a routing, and return what is to be kept of it: the same from all."""
+        number = next(self._numbers)
+        asked = messages.Prepare(change=number, model=model, desired=encode_desired(desired))
         answers = await _all(members, asked, PREPARE_S)
         for member, answer in answers.items():
             if isinstance(answer, WorkerGone):
                 member.kill(answer.message)  # where it only did not answer
         agreed = [each for each in members if not isinstance(answers[each], Exception)]
         try:
-            return agreed, _agreed(model, answers)
+            prepared = _agreed(model, answers)
         except LockgateError:
-            await _all(agreed, messages.Discard(), ANSWER_S)
+            await self._discard(agreed, number)
             raise
+        return _Change(number, agreed, prepared.changes, decode_desired(prepared.desired))
+
+    async def _discard(self, members: Sequence[Asked], change: int) -> None:
+        await _all(members, messages.Discard(change=change), ANSWER_S)
 
     async def renew(self, model: str, sequence: int) -> Account:
         """Renew the lease of a model's challengers and shadows on every worker, to one end.
@@ -160,7 +181,7 @@ class FleetRouting:
             raise refused  # a change came in between
         if self._desired[model] is desired:
             self._lease_until[model] = until
-        return _one_account(model, answers)
+        return one_account(model, {member.number: answer for member, answer in answers.items()})
 
     async def read(self, model: str) -> Account:
         """Return what every worker serves of a model.
@@ -178,11 +199,11 @@ class FleetRouting:
             RequestRefused: No worker runs.
         """
         answers = await _all(self._running(), messages.Read(), ANSWER_S)
-        read = {member: _decoded(each) for member, each in answers.items() if not isinstance(each, Exception)}
+        read = {member: decoded(each) for member, each in answers.items() if not isinstance(each, Exception)}
         if not read:
             raise _no_worker()
         return {
-            model: _merged({member.number: accounts[model] for member, accounts in read.items() if model in accounts})
+            model: merged({member.number: accounts[model] for member, accounts in read.items() if model in accounts})
             for model in sorted(self._desired)
             if any(model in accounts for accounts in read.values())
         }
@@ -198,14 +219,27 @@ class FleetRouting:
             LockgateError: It cannot serve it.
         """
         async with self._changing:
+            others = await _all(self._members(), messages.Read(), ANSWER_S)
+            accounts = {each: decoded(told) for each, told in others.items() if not isinstance(told, Exception)}
             for model, desired in self._desired.items():
+                served = {each: told[model] for each, told in accounts.items() if model in told}
+                behind = check_even(model, desired.needed, begun.lacks.get(model, {}), served)
                 if begun.sequences.get(model) != desired.sequence:
-                    await member.ask(messages.Prepare(model=model, desired=encode_desired(desired)), PREPARE_S)
-                    await member.ask(messages.Publish(), ANSWER_S)
+                    behind.append(member)
+                for each in behind:
+                    await self._bring(each, model, desired)
             member.joined = True  # before the leases: one that is renewed from here on reaches it, too
             for model, desired in self._desired.items():
                 until = self._lease_until.get(model, 0.0)
                 await member.ask(messages.Lease(model=model, sequence=desired.sequence, until=until), ANSWER_S)
+
+    async def _bring(self, member: Asked, model: str, desired: Desired) -> None:
+        """Bring one worker to what all serve, or should; its lease is theirs."""
+        number = next(self._numbers)
+        prepare = messages.Prepare(change=number, model=model, desired=encode_desired(desired))
+        await member.ask(prepare, PREPARE_S)
+        until = self._lease_until.get(model, 0.0)
+        await member.ask(messages.Publish(change=number, until=until), ANSWER_S)
 
     def _find(self, model: str) -> Desired:
         desired = self._desired.get(model)
@@ -246,26 +280,6 @@ def _agreed(model: str, answers: Mapping[Asked, Any]) -> messages.Prepared:
     if len({bytes(each.desired) for each in prepared}) > 1:
         raise LockgateError(f"the workers prepared different routings for model {model!r}; nothing was changed")
     return next((each for each in prepared if each.changes), prepared[0])
-
-
-def _one_account(model: str, answers: Mapping[Asked, Any]) -> Account:
-    accounts = {member.number: _decoded(each) for member, each in answers.items() if not isinstance(each, Exception)}
-    if not accounts:
-        raise refuse(
-            Reason.NOT_LOADED, f"every worker ended meanwhile; read what is served of model {model!r}, and try again"
-        )
-    return _merged(accounts)
-
-
-def _merged(accounts: Mapping[int, Account]) -> Account:
-    """Return one account for all workers, with what each of them really serves."""
-    first = next(iter(accounts.values()))
-    served = {str(number): {field: each[field] for field in _OWN if field in each} for number, each in accounts.items()}
-    return {**first, "workers": served}
-
-
-def _decoded(answer: msgspec.Raw) -> Any:  # noqa: ANN401 - an account is JSON
-    return msgspec.json.decode(answer)
 
 
 def _no_worker() -> LockgateError:

@@ -1,6 +1,7 @@
 """Tells the service manager that started this process how it is: sd_notify(3), as systemd and several others take it.
 
-    READY=1 once both ports answer      STOPPING=1 on SIGTERM      WATCHDOG=1 as long as the event loop turns
+    READY=1 once both ports answer      WATCHDOG=1 as long as the event loop turns
+    RELOADING=1, then READY=1 on SIGHUP      STOPPING=1 on SIGTERM
 
 Without one (no NOTIFY_SOCKET in the environment) it says nothing to nobody.
 """
@@ -11,7 +12,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +27,25 @@ class ServiceManager:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         interval_us = environment.pop("WATCHDOG_USEC", "")
         meant = environment.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._serves = False
         self._interval_s = int(interval_us) / 1e6 if interval_us.isdecimal() and meant else 0.0
 
     def ready(self) -> None:
         """Say that requests are answered."""
+        self._serves = True
         self._say("READY=1")
+
+    def reload(self, do: Callable[[], None]) -> None:
+        """Do what a reload is, and say when it begins and ends; before READY and after STOPPING nobody is told."""
+        if self._serves:
+            self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        do()
+        if self._serves:
+            self._say("READY=1")
 
     def stopping(self) -> None:
         """Say that it ends."""
+        self._serves = False
         self._say("STOPPING=1")
 
     async def keep(self) -> None:

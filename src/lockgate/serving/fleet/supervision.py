@@ -87,7 +87,9 @@ class Fleet:
             with contextlib.suppress(WorkerGone):
                 member.tell(messages.Stop())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(each.gone.wait() for each in members)), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                for each in members:
+                    await each.gone.wait()
         await self.kill("it did not end in time")
 
     async def kill(self, why: str) -> None:
@@ -158,8 +160,6 @@ class Fleet:
             begun = await asyncio.wait_for(asyncio.shield(member.begun), START_S)
         except TimeoutError as late:
             raise WorkerGone(f"worker {member.number} has not loaded what is routed in {START_S:g} s") from late
-        if begun.problems and self.joined():
-            raise LockgateError(f"it cannot serve what the others do: {'; '.join(begun.problems)}")
         await routing.join(member, begun)
         await self._spread()
         if len(self.joined()) == len(self._numbers):

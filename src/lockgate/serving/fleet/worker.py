@@ -17,8 +17,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TextIO
 
 import msgspec
@@ -33,7 +32,8 @@ from lockgate.serving.net.port import Port
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.routing.account import account
 from lockgate.serving.routing.control import Prepared
-from lockgate.serving.routing.desired import check_lease
+from lockgate.serving.routing.desired import Desired, check_lease
+from lockgate.serving.routing.router import Route
 from lockgate.serving.routing.state import decode_desired, encode_desired, read_routing
 from lockgate.serving.service import Service
 from lockgate.serving.watch.watching import watching
@@ -59,7 +59,7 @@ class Worker:
             tls: The certificate, where there is one.
         """
         self._service, self._port, self._sockets, self._tls = service, port, sockets, tls
-        self._prepared: Prepared | None = None
+        self._prepared: dict[int, Prepared] = {}
 
     async def do(self, message: messages.ToWorker) -> object:
         """Do what a message asks for and return the answer to it, of what JSON can hold.
@@ -71,14 +71,13 @@ class Worker:
         match message:
             case messages.Serve(sockets=numbers):
                 await self._port.listen({number: self._sockets[number] for number in numbers})
-            case messages.Prepare(model=model, desired=desired):
-                self._prepared = None
-                self._prepared = await self._service.control.prepare(model, decode_desired(desired))
-                result = messages.Prepared(self._prepared.changes, encode_desired(self._prepared.desired))
-            case messages.Publish():
-                result = self._publish()
-            case messages.Discard():
-                self._prepared = None
+            case messages.Prepare(change=change, model=model, desired=desired):
+                prepared = self._prepared[change] = await self._service.control.prepare(model, decode_desired(desired))
+                result = messages.Prepared(prepared.changes, encode_desired(prepared.desired))
+            case messages.Publish(change=change, until=until):
+                result = self._publish(change, until)
+            case messages.Discard(change=change):
+                self._prepared.pop(change, None)
             case messages.Lease(model=model, sequence=sequence, until=until):
                 result = self._lease(model, sequence, until)
             case messages.Reload() if self._tls is not None:
@@ -89,18 +88,17 @@ class Worker:
                 raise LockgateError(f"{type(message).__name__} is nothing a worker can do now")
         return result
 
-    def _publish(self) -> object:
-        prepared, self._prepared = self._prepared, None
+    def _publish(self, change: int, until: float) -> object:
+        prepared = self._prepared.pop(change, None)
         if prepared is None:
             raise LedgerConflict("nothing is prepared that could be published")
-        return account(self._service.control.publish(prepared))
+        return account(self._service.control.publish(prepared, until))
 
     def _lease(self, model: str, sequence: int, until: float) -> object:
         route = self._service.router.find(model)
         check_lease(model, sequence, route.desired.sequence)
-        if route.desired.leased:
-            route = replace(route, lease_until=until)  # not `renewed`: the same end in every worker
-            self._service.router.publish(route)
+        route = route.leased_until(until)  # not `renewed`: the same end in every worker
+        self._service.router.publish(route)
         return account(route)
 
 
@@ -137,19 +135,13 @@ async def _serve_options(
     sockets = {number: opened.enter_context(socket.socket(fileno=each)) for number, each in enumerate(begin.sockets)}
     service = Service(options)
     opened.callback(service.close)
-    saved = read_routing(options.state / "routing.json", options.environment)
-    if not await end.within(service.control.restore(saved)):
+    if not await end.within(service.control.restore(_saved(options))):
         return 0
     access_log = opened.enter_context(watching(service))
     tls = tls_files(options)
     port = data_port(data_app(service, access_log), service.metrics, options, tls)
     opened.callback(port.close)
-    channel.send(
-        messages.Begun(
-            sequences={model: route.desired.sequence for model, route in service.router.table.items()},
-            problems=tuple(service.problems()),
-        )
-    )
+    channel.send(_begun(service.router.table))
     obeying = asyncio.ensure_future(_obey(channel, Worker(service, port, sockets, tls), end))
     guarding = asyncio.ensure_future(guard_memory(options, end))
     await end.asked.wait()
@@ -157,11 +149,33 @@ async def _serve_options(
     with contextlib.suppress(ChannelBroken):
         channel.send(messages.Leaving(why="it was told to, or uses too much memory"))
     guarding.cancel()
+    port.take(sockets.values())  # another worker, which was quicker, may have left some
     for listener in sockets.values():
         listener.close()
     await end.finish(end_ports((port,), options.stop_timeout_s))
     obeying.cancel()
     return end.exit_code
+
+
+def _saved(options: ServerOptions) -> dict[str, Desired]:
+    """Return the routing on disk; nothing where that was damaged since the parent has read it, who tells it then."""
+    try:
+        return read_routing(options.state / "routing.json", options.environment)
+    except LockgateError as damaged:
+        logger.error("it begins with what its parent tells: %s", damaged)  # noqa: TRY400 - the message says it all
+        return {}
+
+
+def _begun(table: Mapping[str, Route]) -> messages.Begun:
+    """Return what a worker says of the routing it has restored."""
+    lacks = {
+        model: {str(each): route.refused[each] for each in route.desired.needed if each in route.refused}
+        for model, route in table.items()
+    }
+    return messages.Begun(
+        sequences={model: route.desired.sequence for model, route in table.items()},
+        lacks={model: reasons for model, reasons in lacks.items() if reasons},
+    )
 
 
 async def _obey(channel: Channel[messages.ToWorker], worker: Worker, end: End) -> None:

@@ -30,6 +30,7 @@ from lockgate.serving.protocols.v2_request import EVERYTHING, InferRequest
 from lockgate.serving.protocols.v2_row import PlainRow, RowFit, RowReader
 from lockgate.serving.refusals import RequestRefused
 from lockgate.serving.routing.router import Arm, Choice, Route
+from lockgate.serving.routing.sticky import entity_of_header, entity_text
 from lockgate.serving.service import Prediction, Service
 
 if TYPE_CHECKING:
@@ -211,11 +212,10 @@ def _left_to_ordinary(exchange: Exchange, choice: Choice) -> bool:
 def _entity(way: _Way, headers: Mapping[bytes, bytes], row: PlainRow) -> str | None:
     """Return what keys the routing: the caller's own header, else the contract's column."""
     given = headers.get(ENTITY_HEADER)
-    entity = given.decode("latin-1").strip() if given else ""
-    if entity or way.entity is None:
-        return entity or None
-    value = row.values[row.names.index(way.entity)] if way.entity in row.names else None
-    return None if value is None else str(value)
+    entity = entity_of_header(given) if given else None
+    if entity is not None or way.entity is None:
+        return entity
+    return entity_text(row.values[row.names.index(way.entity)]) if way.entity in row.names else None
 
 
 def _said(arm: Arm, prediction_id: str) -> Headers:

@@ -14,13 +14,11 @@ from typing import Final
 from lockgate import __version__
 from lockgate.core.ids import Digest
 from lockgate.serving.http.handling import Headers, Request, Response, Route
-from lockgate.serving.http.status_plot import bars, evenly, filled
+from lockgate.serving.http.status_arms import model_card
 from lockgate.serving.http.status_style import STYLE
 from lockgate.serving.routing.router import Route as ModelRoute
 from lockgate.serving.service import Service
-from lockgate.serving.watch.metric_page import columns, seen
-from lockgate.serving.watch.metric_snapshot import ArmSnapshot, Labelled, Snapshot, decode, merged
-from lockgate.serving.watch.sketch import BINS, LATENCY_S
+from lockgate.serving.watch.metric_snapshot import Labelled, Snapshot, decode, merged
 
 _HEADERS: Final[Headers] = (
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -28,7 +26,6 @@ _HEADERS: Final[Headers] = (
     (b"cache-control", b"no-store"),
 )
 _LISTED: Final = 8
-_NONE: Final = "&#8211;"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +72,9 @@ async def status(service: Service, request: Request) -> Response:
 def page(shown: Shown) -> str:
     """Return the page as HTML."""
     counted = {family.name: family.values for family in shown.snapshot.families}
-    models = "".join(_model(name, route, shown) for name, route in sorted(shown.table.items()))
+    models = "".join(
+        model_card(name, route, shown.snapshot.arms, shown.wrong) for name, route in sorted(shown.table.items())
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta http-equiv="refresh" content="10">'
@@ -86,11 +85,17 @@ def page(shown: Shown) -> str:
     )
 
 
-_NOTHING: Final = "<section><p>No model is routed here yet.</p></section>"
+_NOTHING: Final = (
+    "<section><h2>No model is routed here yet.</h2><p>Requests are refused with 404. The first "
+    "<code>PUT /admin/routing/MODEL</code> to the admin port, which a release does by itself, puts one in place.</p>"
+    "</section>"
+)
 
 
 def _head(shown: Shown, counted: Mapping[str, Labelled]) -> str:
     ready = '<b class="badge bad">not ready</b>' if shown.problems else '<b class="badge good">ready</b>'
+    if not shown.table and not shown.problems:
+        ready = '<b class="badge idle">ready, no model</b>'
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in (*shown.problems, *shown.snapshot.problems))
     started = _sum(counted, "process_start_time_seconds")
     memory = _sum(counted, "process_resident_memory_bytes") / 1e6
@@ -99,79 +104,6 @@ def _head(shown: Shown, counted: Mapping[str, Labelled]) -> str:
         f"<header><h1>Lockgate <span>{escape(shown.environment)}</span></h1>{ready}<p>{facts}</p>"
         f"{f'<ul class=reasons>{reasons}</ul>' if reasons else ''}</header>"
     )
-
-
-def _model(name: str, route: ModelRoute, shown: Shown) -> str:
-    arms = {(arm.arm, arm.kind): arm for arm in shown.snapshot.arms if arm.model == name}
-    share, asked, valid = seen(shown.snapshot.arms), route.desired.arm_weights, route.weights()
-    rows = []
-    for each in route.arms:
-        shares = map(_share, (asked[each.name], valid[each.name], share.get((name, each.name))))
-        who = _who(each.name, each.model.digest, shown.wrong)
-        rows.append(_row(who, shares, arms.get((each.name, "live")), route))
-    active = {each.name for each in route.active_shadows()}
-    for dark in route.shadows:
-        copied = (_share(dark.share), _share(dark.share if dark.name in active else 0.0), "")
-        who = _who(f"{dark.name} (shadow)", dark.model.digest, shown.wrong)
-        rows.append(_row(who, copied, arms.get((dark.name, "shadow")), route))
-    table = f"<div class=scroll><table><thead><tr>{_ARM_HEADS}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    return f"<section><h2>{escape(name)}</h2><p>{_facts(route)}</p>{table if rows else ''}</section>"
-
-
-_ARM_HEADS: Final = "".join(
-    f"<th{'' if at < 2 else ' class=n'}>{head}</th>"
-    for at, head in enumerate(
-        ("Arm", "Bundle", "Asked", "Now", "Seen, 1 min", "Answers", "p50", "p99", "Latency", "Score")
-    )
-)
-
-
-def _facts(route: ModelRoute) -> str:
-    facts = [f"sequence {route.desired.sequence}", f"since {route.desired.since:%Y-%m-%d %H:%M:%S} UTC"]
-    if not route.ready:
-        facts.append("<b class=bad>not loaded</b>")
-    if route.previous is not None:
-        facts.append(f"previous {_digest(route.previous.model.digest)} is warm")
-    if route.desired.leased:
-        left = route.lease_until - route.clock()
-        facts.append(f"lease ends in {left:.0f} s" if left > 0 else "<b class=bad>the lease has ended</b>")
-    return " · ".join(facts)
-
-
-def _who(name: str, digest: Digest, wrong: Mapping[Digest, str]) -> str:
-    said = f'<br><b class=bad title="{escape(wrong[digest])}">answers wrong</b>' if digest in wrong else ""
-    return f"<th>{escape(name)}{said}</th><td>{_digest(digest)}</td>"
-
-
-def _row(who: str, shares: Iterable[str], arm: ArmSnapshot | None, route: ModelRoute) -> str:
-    answers = 0 if arm is None else sum(arm.latency)
-    quantiles = ["", ""] if arm is None else [_seconds(LATENCY_S.quantile(arm.latency, at)) for at in (0.5, 0.99)]
-    plots = ["", ""] if arm is None else [_latency_plot(arm), _score_plot(arm, route)]
-    cells = "".join(f"<td class=n>{text}</td>" for text in (*shares, f"{answers:,}", *quantiles, *plots))
-    return f"<tr>{who}{cells}</tr>"
-
-
-def _latency_plot(arm: ArmSnapshot) -> str:
-    first, last = filled(arm.latency)
-    edges = (0.0, *LATENCY_S.edges, math.inf)
-    plot = bars(arm.latency[first : last + 1], f"{arm.arm}: answers by latency")
-    return f"{plot}<small>{_seconds(edges[first])} <i></i> {_seconds(edges[last + 1])}</small>"
-
-
-def _score_plot(arm: ArmSnapshot, route: ModelRoute) -> str:
-    """Return the distribution of the score: of the positive class, of the value, or of the last class."""
-    if not arm.scores or not any(arm.scores[-1]):
-        return ""
-    names = columns(route.arms[0].model.contract) if route.arms else ()
-    name = names[-1] if names else arm.output
-    bins, counts = BINS[arm.output], arm.scores[-1]
-    if arm.output != "value":
-        plot = bars(evenly(counts), f"{arm.arm}: rows by probability of {name}")
-        return f"{plot}<small>0 <i>{escape(name)}</i> 1</small>"
-    first, last = filled(counts)
-    edges = (-math.inf, *bins.edges, math.inf)
-    plot = bars(counts[first : last + 1], f"{arm.arm}: rows by value, in relative steps")
-    return f"{plot}<small>{edges[first]:g} <i></i> {edges[last + 1]:g}</small>"
 
 
 def _traffic(shown: Shown, counted: Mapping[str, Labelled]) -> str:
@@ -222,26 +154,6 @@ def _rows(numbers: Iterable[tuple[str, float]]) -> str:
 
 def _sum(counted: Mapping[str, Labelled], name: str) -> float:
     return math.fsum(counted.get(name, {}).values())
-
-
-def _digest(digest: str) -> str:
-    return f'<code title="{escape(digest)}">{escape(digest[:12])}</code>'
-
-
-def _share(share: float | None) -> str:
-    if share is None:
-        return _NONE
-    return f"{share:.1%}<span class=share><span style=width:{100 * share:.1f}%></span></span>"
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return _NONE
-    if math.isinf(seconds):
-        return f"over {LATENCY_S.edges[-1]:g} s"
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _duration(seconds: float) -> str:

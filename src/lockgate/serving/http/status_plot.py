@@ -9,7 +9,7 @@ from typing import Final
 
 from lockgate.serving.watch.sketch import PROBABILITY
 
-WIDTH: Final = 168
+WIDTH: Final = 124
 HEIGHT: Final = 34
 _GAP: Final = 1
 

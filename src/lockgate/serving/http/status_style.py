@@ -25,15 +25,29 @@ section>.scroll tbody th{font-weight:600}
 .scroll{overflow-x:auto}
 code{font:13px ui-monospace,SFMono-Regular,Menlo,monospace}
 .badge{border:1px solid;border-radius:999px;padding:1px 10px;font-size:13px;font-weight:600}
-.good{color:var(--good)}.bad{color:var(--bad)}
+.good{color:var(--good)}.bad{color:var(--bad)}.idle{color:var(--soft)}
 .reasons{flex-basis:100%;margin:6px 0 0;padding-left:18px;color:var(--bad);overflow-wrap:anywhere}
 .share{display:block;height:3px;border-radius:2px;background:var(--line);margin-top:2px;min-width:56px}
 .share span{display:block;height:3px;border-radius:2px;background:var(--plot)}
 svg{display:block;margin-left:auto}svg rect{fill:var(--plot)}
-small{display:flex;justify-content:space-between;color:var(--soft);font-size:11px;width:168px;margin-left:auto}
+small{display:flex;justify-content:space-between;color:var(--soft);font-size:11px;width:124px;margin-left:auto}
 small i{font-style:normal}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr));gap:16px 28px;margin-top:10px}
 .card th,.card td{padding-top:3px;padding-bottom:3px;font-size:13px}
 .card th{white-space:normal;overflow-wrap:anywhere}
+.arms th{overflow-wrap:anywhere;white-space:normal;min-width:110px}
+.arms thead th{white-space:nowrap;min-width:0}
+.arms .why{border:0}.arms .why td{white-space:normal;overflow-wrap:anywhere;font-size:13px;padding-top:0}
+@media(max-width:900px){
+header,main,footer{padding-left:12px;padding-right:12px}
+.arms thead{display:none}
+.arms tbody tr{display:grid;grid-template-columns:repeat(auto-fit,minmax(128px,1fr));gap:6px 16px;padding:10px 0}
+.arms th,.arms td{padding:0;text-align:left}
+.arms tbody th,.arms td:nth-child(2),.arms .why td{grid-column:1/-1}
+.arms tbody .why{padding-top:0}
+.arms td[data-of]::before{content:attr(data-of);display:block;color:var(--soft);font-size:11px}
+.arms td:empty{display:none}
+.arms svg,.arms small{margin-left:0}
+}
 footer{padding:4px 20px 32px}a{color:var(--plot);margin-right:14px}
 """

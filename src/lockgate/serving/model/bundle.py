@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -38,6 +39,10 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
     schema_version: int
     model: str
     parts: dict[str, str]
+
+
+# made at import, by one thread: msgspec learns a type at its first use, and crashes where two threads do at once
+_DECODER: Final = msgspec.json.Decoder(_Manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ def _check_parts(hashed: Mapping[str, str], manifest_bytes: bytes, signed: Mappi
     if hashed[MANIFEST] != signed.get(MANIFEST):
         raise IntegrityError(f"part {MANIFEST}: sha256 is {hashed[MANIFEST]}, signature says {signed.get(MANIFEST)}")
     try:
-        manifest = msgspec.json.decode(manifest_bytes, type=_Manifest)
+        manifest = _DECODER.decode(manifest_bytes)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise IntegrityError(f"part {MANIFEST}: {broken}") from broken
     if manifest.schema_version != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from lockgate.errors import IntegrityError
 
 T = TypeVar("T", ModelContract, ProbeSet)
 SCHEMA_VERSION = 1
+# made at import, by one thread: msgspec learns a type at its first use, and crashes where two threads do at once
+_CONTRACT: Final = msgspec.json.Decoder(ModelContract)
+_PROBES: Final = msgspec.json.Decoder(ProbeSet)
 
 
 def parse_contract(data: bytes) -> ModelContract:
@@ -22,7 +25,7 @@ def parse_contract(data: bytes) -> ModelContract:
     Raises:
         IntegrityError: It is not of the known form, or contradicts itself; says where.
     """
-    contract = _decode("contract.json", data, ModelContract)
+    contract = _decode("contract.json", data, _CONTRACT)
     problem = next(_contradictions(contract), None)
     if problem:
         raise IntegrityError(f"part contract.json: {problem}")
@@ -35,7 +38,7 @@ def parse_probes(data: bytes) -> ProbeSet:
     Raises:
         IntegrityError: They are not of the known form, or there are none: a bundle without probes proves nothing.
     """
-    probes = _decode("probe_requests.json", data, ProbeSet)
+    probes = _decode("probe_requests.json", data, _PROBES)
     if not probes.requests:
         raise IntegrityError("part probe_requests.json: it holds no probe; a bundle must prove its answers")
     if not (probes.absolute >= 0 and probes.relative >= 0):
@@ -43,9 +46,9 @@ def parse_probes(data: bytes) -> ProbeSet:
     return probes
 
 
-def _decode(part: str, data: bytes, kind: type[T]) -> T:
+def _decode(part: str, data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        value = msgspec.json.decode(data, type=kind)
+        value = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise IntegrityError(f"part {part}: {broken}") from broken
     if value.schema_version != SCHEMA_VERSION:

@@ -115,7 +115,7 @@ def typical_row(model: ServedModel) -> dict[str, float | str | None]:
     """
     contract = model.contract
     try:
-        profile = msgspec.json.decode(model.profile or b"{}", type=_Profile)
+        profile = _PROFILE.decode(model.profile or b"{}")
         return {
             column.name: _median(profile.numeric[column.name])
             if column.type is ColumnType.NUMBER
@@ -143,6 +143,10 @@ class _Strings(msgspec.Struct):
 class _Profile(msgspec.Struct):
     numeric: dict[str, _Numbers]
     categorical: dict[str, _Strings]
+
+
+# made at import, by one thread: msgspec learns a type at its first use, and crashes where two threads do at once
+_PROFILE: Final = msgspec.json.Decoder(_Profile)
 
 
 def _median(column: _Numbers) -> float | None:

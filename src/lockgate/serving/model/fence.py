@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
-
 from lockgate.errors import LockgateError
 
 logger = logging.getLogger(__name__)
@@ -104,6 +102,8 @@ class Fence:
 
 
 def _options() -> Any:  # noqa: ANN401 - ORT publishes no types
+    import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
+
     options = ort.RunOptions()
     # its own words on a failed run would go to stderr beside our lines of JSON; the exception says the same
     options.log_severity_level = _FATAL

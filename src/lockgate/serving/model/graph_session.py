@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
-
 from lockgate.core.contract import ModelContract, TaskKind
 from lockgate.core.row_order import KEY, RowOrder, parse
 from lockgate.errors import IntegrityError
@@ -44,6 +42,9 @@ def row_order_of(session: Any, contract: ModelContract) -> RowOrder | None:  # n
 
 
 def _session(onnx: bytes) -> Any:  # noqa: ANN401 - as above
+    # only here: a parent of workers knows what a model is, and runs none
+    import onnxruntime as ort  # type: ignore[import-untyped]  # no stubs published
+
     options = ort.SessionOptions()
     # one thread, no spinning: a request's own core; measured best under contention (docs/benchmarks.md)
     options.intra_op_num_threads = 1

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -76,6 +77,11 @@ class _Statement(msgspec.Struct, rename={"type_": "_type", "predicate_type": "pr
     predicate: _Predicate
 
 
+# made at import, by one thread: msgspec learns a type at its first use, and crashes where two threads do at once
+_SIGNATURE: Final = msgspec.json.Decoder(_SigstoreBundle)
+_STATEMENT: Final = msgspec.json.Decoder(_Statement)
+
+
 def load_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """Read the EC P-256 public key that bundles are verified with.
 
@@ -85,9 +91,8 @@ def load_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
     except (OSError, ValueError) as broken:
-        raise ConfigError(
-            f"public key {path}: {broken}; give the PEM file of the signing key's public half"
-        ) from broken
+        said = broken.strerror if isinstance(broken, OSError) else "it holds no PEM public key"
+        raise ConfigError(f"public key {path}: {said}; give the PEM file of the signing key's public half") from broken
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise ConfigError(f"public key {path} is not an EC P-256 key, the only kind bundles are signed with")
     return key
@@ -100,7 +105,7 @@ def signed_digests(signature: bytes, public_key: ec.EllipticCurvePublicKey) -> M
         IntegrityError: It is malformed, of another form, by another key, or does not fit what it signs.
     """
     try:
-        bundle = msgspec.json.decode(signature, type=_SigstoreBundle)
+        bundle = _SIGNATURE.decode(signature)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise IntegrityError(f"part signature: not a signature of the known form: {broken}") from broken
     _expect("media type", bundle.media_type, MEDIA_TYPE)
@@ -122,7 +127,7 @@ def signed_digests(signature: bytes, public_key: ec.EllipticCurvePublicKey) -> M
 def _resources(payload: bytes) -> Mapping[str, str]:
     """Return the digests that a signed statement lists."""
     try:
-        statement = msgspec.json.decode(payload, type=_Statement)
+        statement = _STATEMENT.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as broken:
         raise IntegrityError(f"part signature: its statement is not of the known form: {broken}") from broken
     _expect("statement type", statement.type_, STATEMENT_TYPE)

@@ -129,13 +129,27 @@ class Connections:
         for connection in self._each():
             connection.check(now)
 
-    def end_idle(self) -> None:
-        """Close the connections on which nothing is being answered; the others close after their answer."""
+    def begin_ending(self) -> None:
+        """Let each answer from now on say that it is the last of its connection, also where the request is here."""
+        self.ending = True
+        for connection in self._each():
+            if connection.cycle is not None:
+                connection.cycle.keep_alive = False
+
+    def end_idle(self) -> bool:
+        """Close the connections on which nothing is being answered; the others close after their answer.
+
+        Returns:
+            Whether that is all of them: False where a caller has sent what this busy process has not read yet, which is
+            to be answered first; ask again.
+        """
         if not self.open:
             self.none_open.set()
         self._drop_handshakes()
-        for connection in self._each():
+        unread = [each for each in self._each() if each.unread]
+        for connection in self.state.connections - set(unread):
             connection.shutdown()
+        return not unread
 
     def drop_all(self) -> None:
         """Drop every connection, answered or not."""

@@ -95,7 +95,9 @@ def _bound(host: str, port: int, option: str, *, shared: bool) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as broken:
-        raise BadInput(f"cannot listen on {host}:{port}: {broken}") from broken
+        raise BadInput(
+            f"cannot listen on {host!r}: {broken.strerror}; --host takes an address of this machine, 0.0.0.0 for all"
+        ) from broken
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:

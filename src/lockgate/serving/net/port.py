@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import time
+from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Final
 
@@ -24,7 +26,10 @@ from lockgate.serving.net.connections import SWEEP_S, Connections
 from lockgate.serving.net.handshake import TlsListener
 from lockgate.serving.net.listening import BACKLOG
 
+logger = logging.getLogger(__name__)
+
 GRACE_S: Final = 0.25  # what was sent before a caller could know of the end still arrives
+READ_S: Final = 0.01  # ours: the loop has read what was there meanwhile; nobody waits for less
 
 
 class Port:
@@ -52,6 +57,8 @@ class Port:
         self._config.load()
         self._changing = asyncio.Lock()
         self._servers: dict[int, asyncio.Server | TlsListener] = {}
+        self._listeners: dict[int, socket.socket] = {}
+        self._adopting: set[asyncio.Task[None]] = set()
         self._sweep = asyncio.get_running_loop().call_soon(self._tick)
 
     async def listen(self, sockets: dict[int, socket.socket]) -> None:
@@ -62,17 +69,44 @@ class Port:
         """
         async with self._changing:
             for number in sorted(self._servers.keys() - sockets.keys()):
+                del self._listeners[number]
                 self._servers.pop(number).close()
             for number in sorted(sockets.keys() - self._servers.keys()):
-                self._servers[number] = await self._listening(sockets[number].dup())
+                self._listeners[number] = sockets[number].dup()
+                self._servers[number] = await self._listening(self._listeners[number])
 
     async def _listening(self, listener: socket.socket) -> asyncio.Server | TlsListener:
-        def make() -> Connection:
-            return Connection(self.connections, self._config)
-
         if self._tls is not None:
-            return TlsListener(listener, self._tls, self.connections, make)
-        return await asyncio.get_running_loop().create_server(make, sock=listener, backlog=BACKLOG)
+            return TlsListener(listener, self._tls, self.connections, self._make)
+        return await asyncio.get_running_loop().create_server(self._make, sock=listener, backlog=BACKLOG)
+
+    def _make(self) -> Connection:
+        return Connection(self.connections, self._config)
+
+    def take(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept at once what waits in the queues of these sockets, before their last descriptors are closed.
+
+        The kernel resets what waits in the queue of a socket that nobody holds any more, also where the caller has sent
+        a request already; the event loop of a busy process would look too late.
+        """
+        for listener in listeners:
+            with contextlib.suppress(OSError):  # nobody waits any more, or no descriptor is free
+                listener.setblocking(False)
+                while True:
+                    adopting = asyncio.ensure_future(self._adopt(listener.accept()[0]))
+                    self._adopting.add(adopting)
+                    adopting.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._make, accepted, ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else self.connections.header_timeout_s,
+            )  # fmt: skip
+        except (OSError, EOFError) as broken:
+            logger.debug("a caller that was taken last is gone: %r", broken)
+            accepted.close()
 
     async def end(self, timeout_s: float) -> bool:
         """Take no more connections, answer what was taken, and close.
@@ -84,13 +118,19 @@ class Port:
             Whether everything was answered.
         """
         grace_s = min(GRACE_S, timeout_s / 2)
-        await asyncio.sleep(0)  # connections that the kernel has completed are accepted once more
-        await self.listen({})
-        self.connections.ending = True
+        with contextlib.ExitStack() as kept:
+            last = [kept.enter_context(each.dup()) for each in self._listeners.values()]
+            await self.listen({})
+            await asyncio.sleep(0)  # by then the loop has closed its own
+            self.take(last)
+        self.connections.begin_ending()
         await asyncio.sleep(grace_s)
-        self.connections.end_idle()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.connections.none_open.wait(), timeout_s - grace_s)
+            async with asyncio.timeout(timeout_s - grace_s):
+                while not self.connections.none_open.is_set():
+                    if self.connections.end_idle():
+                        await self.connections.none_open.wait()
+                    await asyncio.sleep(READ_S)
         return self.close()
 
     def close(self) -> bool:
@@ -99,6 +139,7 @@ class Port:
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+        self._listeners.clear()
         nothing = not self.connections.open
         self.connections.drop_all()
         return nothing

@@ -1,7 +1,10 @@
 """Changes what is served: loads, warms up and proves the bundles of a desired routing, keeps it on disk, publishes it.
 
-    put:  prepare (in a thread, nothing is published) --> save --> publish (one reference)
+    put:  prepare (in threads, nothing is published) --> save --> publish (one reference)
     lease: renew --> the same route with a later end
+
+Several changes may be prepared at a time, so that a rollback never waits for a bundle that hangs; what another one has
+overtaken is prepared again, or refused where its sequence is behind by then.
 
 What leaves the table is freed when its last request is answered: nothing here or there holds it any longer. Knows no
 transport. Its methods run on one event loop.
@@ -122,10 +125,9 @@ class Control:
         """
         if saved is None:
             saved = {} if self._keeper is None else self._keeper.load()
-        routes = []
-        for model, desired in saved.items():
-            loaded, refused = await self._loader.load(model, desired.bundles, {}, needed=())
-            routes.append(make_route(model, desired, loaded, refused, clock=self._clock))
+        loads = (self._loader.load(model, desired.bundles, {}, needed=()) for model, desired in saved.items())
+        found = zip(saved.items(), await asyncio.gather(*loads), strict=True)
+        routes = [make_route(*each, *bundles, clock=self._clock) for each, bundles in found]
         self._router.publish(*routes)
         for route in routes:
             logger.info("restored model %s: %s", route.model, _summary(route))
@@ -163,17 +165,22 @@ class Control:
         _check_together(desired, loaded)
         return Prepared(route=make_route(model, desired, loaded, refused, clock=self._clock), base=base, changes=True)
 
-    def publish(self, prepared: Prepared) -> Route:
-        """Serve a prepared routing from the next request on, its lease new; return what is served.
+    def publish(self, prepared: Prepared, lease_until: float | None = None) -> Route:
+        """Serve a prepared routing from the next request on; return what is served.
+
+        Args:
+            prepared: The routing.
+            lease_until: When its lease ends, on the clock; None: it is new.
 
         Raises:
             LedgerConflict: Another change was published since it was prepared.
         """
         model = prepared.route.model
-        current = self._router.table.get(model)
-        if (None if current is None else current.desired) is not prepared.base:
+        if not self._stands(prepared):
             raise LedgerConflict(f"the routing of model {model!r} changed meanwhile; read it and decide again")
-        route = (current if current is not None and not prepared.changes else prepared.route).renewed()
+        current = self._router.table.get(model)
+        route = current if current is not None and not prepared.changes else prepared.route
+        route = route.renewed() if lease_until is None else route.leased_until(lease_until)
         self._router.publish(route)
         if prepared.changes:
             logger.info("model %s: %s", model, _summary(route))
@@ -191,12 +198,20 @@ class Control:
             IntegrityError: A bundle is refused; says why.
             OSError: The routing could not be kept on disk; what was served before still is.
         """
-        async with self._changing:
+        while True:
             prepared = await self.prepare(model, desired)
-            if prepared.changes and self._keeper is not None:
-                wanted = {name: route.desired for name, route in self._router.table.items()}
-                await asyncio.to_thread(self._keeper.save, wanted | {model: prepared.desired})
-            return self.publish(prepared)
+            async with self._changing:
+                if not self._stands(prepared):
+                    continue  # overtaken
+                if prepared.changes and self._keeper is not None:
+                    wanted = {name: route.desired for name, route in self._router.table.items()}
+                    await asyncio.to_thread(self._keeper.save, wanted | {model: prepared.desired})
+                return self.publish(prepared)
+
+    def _stands(self, prepared: Prepared) -> bool:
+        """Tell whether what is in place is what it was when a routing was prepared."""
+        current = self._router.table.get(prepared.route.model)
+        return (None if current is None else current.desired) is prepared.base
 
     async def renew(self, model: str, sequence: int) -> Route:
         """Renew the lease of a model's challengers and shadows; after a restart this brings them back.

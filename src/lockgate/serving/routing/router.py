@@ -207,6 +207,10 @@ class Route:
         seconds = self.desired.lease_s if lease_s is None else lease_s
         return replace(self, lease_until=max(self.lease_until, self.clock() + seconds))
 
+    def leased_until(self, end: float) -> Route:
+        """Return the route with a lease that ends then, on `clock`; itself where nothing is leased."""
+        return replace(self, lease_until=end) if self.desired.leased else self
+
     def weights(self) -> dict[str, float]:
         """Return each arm's share of the traffic right now; they sum to 1, or there are none."""
         if not self.arms:

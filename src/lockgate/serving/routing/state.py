@@ -5,9 +5,11 @@ One server owns its state folder: a lock is held on it as long as the process li
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +19,12 @@ import msgspec
 
 from lockgate.core.ids import is_model_name
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.disk import write_synced
+from lockgate.serving.disk import temporary, write_synced
 from lockgate.serving.routing.desired import Desired
 from lockgate.serving.routing.form import RoutingForm
 from lockgate.serving.routing.sticky import Split
+
+logger = logging.getLogger(__name__)
 
 VERSION: Final = 2
 _READS: Final = (1, 2)  # 1 had a champion and a previous bundle, nothing else
@@ -99,19 +103,25 @@ def read_routing(path: Path, environment: str) -> dict[str, Desired]:
 class RoutingFile:
     """`<state>/routing.json`."""
 
-    def __init__(self, folder: Path, environment: str) -> None:
+    def __init__(self, folder: Path, environment: str, write: Callable[[Path, bytes], None] = write_synced) -> None:
         """Take the folder for this process.
+
+        Args:
+            folder: The state folder.
+            environment: The server's.
+            write: Writes a file whole, to survive a power cut; raises OSError, be it before or after it is there.
 
         Raises:
             BadInput: Another server owns it, or it cannot be written.
         """
         self.path: Final = folder / "routing.json"
+        self._write = write
         self._environment = environment
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as broken:
-            raise BadInput(f"state folder {folder}: {broken}; give one that can be written") from broken
+            raise BadInput(f"state folder {folder}: {broken.strerror}; give one that can be written") from broken
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as taken:
@@ -137,4 +147,27 @@ class RoutingFile:
             "environment": self._environment,
             "models": {model: asdict(desired) for model, desired in models.items()},
         }
-        write_synced(self.path, msgspec.json.format(msgspec.json.encode(stored)))
+        before = self.path.read_bytes() if self.path.exists() else None
+        try:
+            self._write(self.path, msgspec.json.format(msgspec.json.encode(stored)))
+        except OSError:
+            self._put_back(before)
+            raise
+
+    def _put_back(self, before: bytes | None) -> None:
+        """Let the next start find what the callers were told: the new file may be in place, and only not be synced."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if self.path.read_bytes() == before:
+                    return
+            if before is None:
+                self.path.unlink(missing_ok=True)
+            else:
+                hidden = temporary(self.path)
+                hidden.write_bytes(before)
+                hidden.replace(self.path)
+        except OSError as broken:
+            logger.critical(
+                "%s holds a routing that was refused, and cannot be put back: %s; a restart would serve it: "
+                "mend the disk, and put what should be served with the ledger's next sequence", self.path, broken,
+            )  # fmt: skip

@@ -42,6 +42,27 @@ class SaltedHash:
         return self.of(entity) % BUCKETS
 
 
+def entity_text(value: object) -> str | None:
+    """Return a column's value as the key of an entity, None for null: the same in whatever form a number is sent.
+
+    JSON says 33, an FP64 tensor or a column of Arrow that may be null brings 33.0: one customer all the same.
+    """
+    if isinstance(value, float):
+        if value.is_integer():
+            return str(int(value))
+        return None if math.isnan(value) else str(value)  # arrays have NaN for null
+    return None if value is None else str(value)
+
+
+def entity_of_header(value: bytes) -> str | None:
+    """Return a header's value as the key of an entity, None where it is empty: UTF-8, or the Latin-1 of old clients."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return text.strip() or None
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Which arm owns which buckets.
