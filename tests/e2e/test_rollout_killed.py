@@ -50,6 +50,11 @@ def in_force(stack: Stack, *, after: int, within_s: float = 400.0) -> LedgerRow:
     return stack.await_row(MODEL, Event.ROUTING_VERIFIED, after=after, within_s=within_s, weight=0.5)
 
 
+def looked(stack: Stack, *, after: int, within_s: float = 400.0) -> LedgerRow:
+    """Wait for a look at the rollout: whoever took it over within its lease finds its routing in force."""
+    return stack.await_row(MODEL, Event.ROLLOUT_LOOK, after=after, within_s=within_s)
+
+
 def last_of_the_challenger(seen: Poller, champion: str, since: float, until: float) -> float:
     """Return how long after a moment the challenger answered last; minus infinity where it never did."""
     times = [at for at, who in zip(seen.asked_at, seen.answers, strict=True) if since < at < until and who != champion]
@@ -78,14 +83,14 @@ def test_a_rollout_whose_process_is_killed_is_taken_over_and_ends_on_record(
         begun = stack.await_row(MODEL, Event.ROLLOUT_BEGUN, after=seen_to)
         time.sleep(4.0)  # a few looks: both answer
         killed = kill(stack, str(begun.payload["run"]))
-        again = in_force(stack, after=placed.seq)
+        again = looked(stack, after=stack.last_seq(MODEL))
         ended = stack.await_end(str(begun.release))
     back = again.at.timestamp()
     alone(seen, champion, killed, back)
     assert last_of_the_challenger(seen, champion, placed.at.timestamp(), killed) > 0, "it never met anybody before"
     assert ended.payload["outcome"] == "promoted", ended.payload
     told = last_of_the_challenger(seen, champion, killed, back)
-    note(tmp_path, [f"champion alone after {told:.1f} s", f"in force again after {back - killed:.1f} s"])
+    note(tmp_path, [f"champion alone after {told:.1f} s", f"taken over after {back - killed:.1f} s"])
     stack.check(MODEL)
     said = stack.cli("verify", "--model", MODEL, "--json")
     assert (said.code, said.json["findings"]) == (0, [])
@@ -101,9 +106,10 @@ def test_a_rollout_whose_process_is_killed_every_time_leaves_the_champion_alone_
         begun = stack.await_row(MODEL, Event.ROLLOUT_BEGUN, after=seen_to, within_s=240.0)
         release, placed = str(begun.release), begun.seq
         for _ in range(3):
-            placed = in_force(stack, after=placed).seq
+            looked(stack, after=placed)
             run = await_it(lambda: running(stack, release), 30, lambda: f"no living run of {release}")
             killed.append(kill(stack, run))
+            placed = stack.last_seq(MODEL)
         ended = stack.await_row(MODEL, Event.ROLLOUT_ENDED, after=placed, within_s=300.0)
     alone(seen, now, killed[-1], ended.at.timestamp())
     assert ended.payload["verdict"] == "inconclusive", ended.payload
