@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import is_model_name
 from lockgate.core.learning.spec_rules import retraining_problems, with_automation
+from lockgate.core.robustness_rules import robustness_problems
 from lockgate.core.rollout.proxy_rules import proxy_problems
-from lockgate.core.spec import ApprovalMode, DirectionalSection, InvariantSection, ReleaseSpec, Risk, SplitMethod
+from lockgate.core.spec import ApprovalMode, ReleaseSpec, Risk, SplitMethod
+from lockgate.core.spec_numbers import endless, too_great
 from lockgate.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -42,7 +44,7 @@ def read_spec(path: Path) -> ReleaseSpec:
         raise ConfigError(f"{path} is {path.stat().st_size} bytes; a spec has at most {_MAX_BYTES}")
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+    except (yaml.YAMLError, ValueError, RecursionError) as broken:  # a number of thousands of digits, lists without end
         raise ConfigError(f"{path} is not YAML: {broken}") from broken
     return parse_spec(given, where=path.name)
 
@@ -60,31 +62,19 @@ def parse_spec(given: object, *, where: str = "spec") -> ReleaseSpec:
     if not isinstance(given, dict):
         raise ConfigError(f"{where}: a spec is a mapping of sections; allowed: {', '.join(_keys(ReleaseSpec))}")
     _refuse_unknown(given, ReleaseSpec, where)
-    for path in _endless({name: section for name, section in given.items() if name != "training"}):
-        raise ConfigError(
-            f"{where}: {path}: must be a finite number; without an end nothing could fail by it", path=path
-        )
+    for path, wrong in endless(given):
+        raise ConfigError(f"{where}: {path}: {wrong}", path=path)
     body = dict(given)
     gates = body.pop("gates", None) or {}
     spec: ReleaseSpec = _validated(ReleaseSpec, body | {"gates": {}}, where)
     spec = _with_gates(spec, gates, where)
+    for path, wrong in too_great(given):
+        raise ConfigError(f"{where}: {path}: {wrong}", path=path)
     asks = (body.get("approval") or {}).get("mode") == ApprovalMode.HUMAN
     problems = [*retraining_problems(spec, asks_for_people=asks), *_refuse(spec := with_automation(spec))]
     for problem in problems:
         raise ConfigError(f"{where}: {problem}")
     return spec
-
-
-def _endless(given: object, path: str = "") -> Iterator[str]:
-    """Yield where a number is infinite or NaN; parameters of an estimator may be, what is judged by may not."""
-    if isinstance(given, float) and not math.isfinite(given):
-        yield path
-    elif isinstance(given, dict):
-        for name, each in given.items():
-            yield from _endless(each, f"{path}.{name}" if path else str(name))
-    elif isinstance(given, list):
-        for place, each in enumerate(given):
-            yield from _endless(each, f"{path}.{place}")
 
 
 def _with_gates(spec: ReleaseSpec, given: object, where: str) -> ReleaseSpec:
@@ -105,11 +95,13 @@ def _with_gates(spec: ReleaseSpec, given: object, where: str) -> ReleaseSpec:
 
 
 def _validated(kind: type[Any], given: object, where: str) -> Any:  # noqa: ANN401 - pydantic returns what it is asked for
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # JSON mode is the strict one that still reads a list as a tuple and a word as an enum.
-        return TypeAdapter(kind).validate_json(json.dumps(given, default=str), strict=True)
+        return _adapter(cast("Hashable", kind)).validate_json(json.dumps(given, default=str), strict=True)
+    except TypeError as wrong:
+        raise ConfigError(f"{where}: a key that is no text: {wrong}; put it in quotes") from wrong
     except ValidationError as wrong:
         first = wrong.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "(top)"
@@ -118,20 +110,33 @@ def _validated(kind: type[Any], given: object, where: str) -> Any:  # noqa: ANN4
         raise ConfigError(f"{where}: {path}: {first['msg']}{got}{more}", path=path) from wrong
 
 
+@cache
+def _adapter(kind: type[Any]) -> Any:  # noqa: ANN401 - pydantic's own, which is imported when a spec is read
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def _refuse_unknown(given: object, kind: type[Any], where: str) -> None:
     if not isinstance(given, dict):
         raise ConfigError(f"{where}: expected keys and values, got {given!r}; allowed: {', '.join(_keys(kind))}")
-    hints = get_type_hints(kind)
+    sections = _sections(cast("Hashable", kind))
     for key, value in given.items():
-        if key not in hints:
+        if key not in sections:
             raise ConfigError(_unknown_key(where, str(key), _keys(kind)), key=str(key))
-        inner = _section(hints[key])
+        inner = sections[key]
         if inner is None:
             continue
         listed = value if isinstance(value, list) else [value]
         for each in listed:
             if isinstance(each, dict):
                 _refuse_unknown(each, inner, f"{where}: {key}")
+
+
+@cache
+def _sections(kind: type[Any]) -> Mapping[str, type[Any] | None]:
+    """Return the dataclass that each key of one holds; None for a key that holds none."""
+    return {key: _section(hint) for key, hint in get_type_hints(kind).items()}
 
 
 def _section(hint: object) -> type[Any] | None:
@@ -160,7 +165,7 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     yield from _refuse_serving(spec)
     yield from _refuse_task(spec)
     yield from _refuse_training(spec)
-    yield from _refuse_robustness(spec)
+    yield from robustness_problems(spec)
     yield from proxy_problems(spec.rollout, spec.data.label_delay_s)
     if not is_model_name(spec.name):
         yield f"model.name: {spec.name!r} must be 2 to 48 of a-z, 0-9 and '-', a letter first"
@@ -171,7 +176,8 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     if getattr(spec.gates["reproducibility"], "refit", None) == "never" and spec.model.risk is Risk.HIGH:
         yield "gates.reproducibility.refit: never is not allowed for a model of risk: high; use always"
     if spec.approval.remind_before_s >= spec.approval.timeout_s:
-        yield "approval.remind_before_s must be less than approval.timeout_s"
+        asked, most = spec.approval.remind_before_s, spec.approval.timeout_s
+        yield f"approval.remind_before_s is {asked:g}; it must be less than approval.timeout_s, which is {most:g}"
     if spec.split.method is SplitMethod.GROUP and not spec.split.group:
         yield "split.group: name the column that keeps rows together, or use method: time"
     if spec.data.duplicates not in ("refuse", "keep_last"):
@@ -244,7 +250,8 @@ def _refuse_costs(spec: ReleaseSpec) -> Iterator[str]:
         if set(costs) | {row} != set(classes):
             yield f"costs.matrix.{row} must price each decision ({named}); it prices {', '.join(costs) or 'none'}"
         elif costs.get(row, 0.0) >= min(price for decided, price in costs.items() if decided != row):
-            yield f"costs.matrix.{row}: deciding {row!r} when it happens must cost less than any other decision"
+            given = ", ".join(f"{decided} {price:g}" for decided, price in costs.items())
+            yield f"costs.matrix.{row}: deciding {row!r} when it happens must cost less than any other; it has {given}"
 
 
 def _refuse_training(spec: ReleaseSpec) -> Iterator[str]:
@@ -260,40 +267,8 @@ def _refuse_training(spec: ReleaseSpec) -> Iterator[str]:
     if (training.family == "estimator") != (training.estimator is not None):
         yield "training: family: estimator and training.estimator go together; give both or neither"
     if training.search is not None and training.search.time_budget_s >= training.time_limit_s:
-        yield "training.search.time_budget_s must be less than training.time_limit_s, which also covers the last fit"
-
-
-def _refuse_robustness(spec: ReleaseSpec) -> Iterator[str]:
-    asked = spec.robustness
-    for name in asked.noise:
-        if name not in spec.data.numeric:
-            yield f"robustness.noise: {name!r} is no numeric feature; those are {', '.join(spec.data.numeric)}"
-    for invariant in asked.invariant:
-        yield from _refuse_invariant(invariant, spec)
-    for directional in asked.directional:
-        yield from _refuse_directional(directional, spec)
-
-
-def _refuse_invariant(asked: InvariantSection, spec: ReleaseSpec) -> Iterator[str]:
-    where = f"robustness.invariant: {asked.column!r}"
-    given = asked.values
-    if asked.column not in spec.data.features:
-        yield f"{where} is no feature; those are {', '.join(spec.data.features)}"
-    elif asked.column in spec.data.numeric and any(isinstance(v, str | bool) for v in given):
-        yield f"{where} is numeric, so its values must be numbers or null; got {', '.join(map(repr, given))}"
-    elif asked.column in spec.data.categorical and any(not isinstance(v, str) for v in given if v is not None):
-        yield f"{where} is categorical, so its values must be text or null; quote them"
-    if len(set(given)) != len(given):
-        yield f"{where}: a value is named twice; name each once"
-
-
-def _refuse_directional(asked: DirectionalSection, spec: ReleaseSpec) -> Iterator[str]:
-    where = f"robustness.directional: {asked.column!r}"
-    if asked.column not in spec.data.numeric:
-        yield f"{where} is no numeric feature; those are {', '.join(spec.data.numeric) or 'none'}"
-    if asked.step == 0 or not math.isfinite(asked.step):
-        yield f"{where}: a step of {asked.step} changes nothing that can be measured; name a number that is not 0"
-    if spec.task.kind is TaskKind.MULTICLASS and asked.of not in spec.task.classes:
-        yield f"{where}: of is {asked.of!r}; name the class whose probability is meant: {', '.join(spec.task.classes)}"
-    if spec.task.kind is not TaskKind.MULTICLASS and asked.of is not None:
-        yield f"{where}: of is for multiclass tasks; leave it out"
+        budget, limit = training.search.time_budget_s, training.time_limit_s
+        yield (
+            f"training.search.time_budget_s is {budget:g}; it must be less than training.time_limit_s ({limit:g}), "
+            "which also covers the last fit"
+        )

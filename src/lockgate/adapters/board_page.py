@@ -18,7 +18,8 @@ from lockgate.core.board import BoardContent
 if TYPE_CHECKING:
     import jinja2
 
-_COMMAND: Final = re.compile(r"(?:(?<=^)|(?<=[:;] ))(lockgate [^;:]+)")
+_COMMAND: Final = re.compile(r"""(?:(?<=^)|(?<=[:;] ))(lockgate(?: "[^"]*"| '[^']*'|:(?=\S)|[^;:])+)""")
+"""A clause ends with `;`, or with `:` and a space: `MODEL:ALERT` and a time have colons, and quotes hold anything."""
 _PARTS: Final = {"style": "board.css.j2", "script": "board.js.j2"}
 
 
@@ -66,6 +67,8 @@ def _steps(text: str) -> str:
 
     >>> _steps("first look: lockgate status; a < b")
     Markup('<small>first look: </small><code class="do">lockgate status</code><small>; a &lt; b</small>')
+    >>> _steps("lockgate alert ack toy:loss; see why")
+    Markup('<code class="do">lockgate alert ack toy:loss</code><small>; see why</small>')
     """
     from markupsafe import Markup
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.adapters.durable_files import room_for
+from lockgate.adapters.table_reading import whole_files
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, TransientError
 from lockgate.ports import Batch
@@ -97,7 +98,7 @@ class Appending:
         if self._table is None:
             return None
         if names not in self._kept_keys:
-            frame = self._table.to_pyarrow_table(columns=list(names)).to_pandas()
+            frame = _columns_read(self._table, names).to_pandas()
             self._kept_keys[names] = pd.MultiIndex.from_frame(frame).unique()
         return self._kept_keys[names]
 
@@ -136,8 +137,14 @@ class Appending:
     def _last_ordinal(self) -> int:
         if self._table is None:
             return 0
-        ordinals = self._table.to_pyarrow_table(columns=[BATCH])[BATCH].to_numpy()
+        ordinals = _columns_read(self._table, (BATCH,))[BATCH].to_numpy()
         return int(ordinals.max()) if len(ordinals) else 0
+
+
+def _columns_read(table: DeltaTable, names: Sequence[str]) -> pa.Table:
+    rows = table.to_pyarrow_dataset()
+    with whole_files(rows):
+        return rows.to_table(columns=list(names))
 
 
 def open_table(path: Path) -> DeltaTable | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from lockgate.adapters.dossier_svg import BAD, INK, MUTED, OURS, THEIRS, svg
 from lockgate.adapters.durable_files import write_whole
 from lockgate.adapters.pages import page_environment
-from lockgate.core.estimates import items, number
+from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
 from lockgate.core.replay_comparison import ALWAYS, CURVES, MONTHLY, NEVER, ORACLE, SERVED
 from lockgate.core.replay_words import (
@@ -22,6 +22,7 @@ from lockgate.core.replay_words import (
     alike_sentences,
     at,
     cost_rows,
+    failed_fits,
     headline,
     means_rows,
     measures_of,
@@ -92,10 +93,12 @@ def _shown(place: int, policy: Policy) -> dict[str, object]:
         "means": means_rows(policy),
         "alike": alike_sentences(policy),
         "cost": cost_rows(policy),
+        "failed_fits": failed_fits(policy),
         "stages": stage_rows(policy),
         "shortened": items(policy.get("shortened")),
         "outcomes": at(policy, "releases", "outcomes"),
         "held_back": at(policy, "releases", "held_back"),
+        "by_harm": at(policy, "releases", "by_harm"),
         "stopped_by": at(policy, "releases", "stopped_by"),
         "alarms": at(policy, "alarms", "counted"),
         "alarm_measure": NAMES.get(str(at(policy, "alarms", "measure")), ""),
@@ -152,12 +155,16 @@ def _timeline(name: str, policy: Policy) -> str:
             outcome = at(month, "ended", "outcome")
             mark, color = {"promoted": ("^", OURS), "": ("_", MUTED)}.get(str(outcome), ("x", BAD))
             axes.plot(place + 1.0, -0.75, mark, color=color, markersize=7, clip_on=False)
+            for each in items(month.get("harm")):
+                mark, color = ("^", OURS) if within(each, "outcome") == "promoted" else ("x", BAD)
+                axes.plot(place + 0.75, -0.75, mark, color=color, markersize=7, markerfacecolor="none", clip_on=False)
         axes.set_yticks(range(len(champions)), champions)
         _name_months(axes, [place + 0.5 for place in range(len(months))], [str(each["month"]) for each in months])
         axes.set(xlim=(0, len(months) + 0.1), ylim=(-1.0, len(champions) - 0.4))
         axes.grid(visible=False, axis="y")
 
-    told = "Who served in which month; below, what came of its data: a triangle took over, a cross was stopped."
+    told = "Who served in which month; below, what came of its data: a triangle took over, a cross was stopped. "
+    told += "Inside a month: harm started it."
     return svg(name, draw, (_WIDTH_IN, 1.1 + 0.32 * len(champions)), "Timeline of champions", told)
 
 

@@ -27,6 +27,7 @@ from pyarrow.dataset import Dataset, InMemoryDataset  # type: ignore[import-unty
 
 from lockgate.adapters.durable_files import room_for, sha256_of
 from lockgate.adapters.split import PARTS, Split, split
+from lockgate.adapters.table_reading import whole_files
 from lockgate.core.ids import Digest, Json, canonical_json, digest_of, is_digest
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, IntegrityError
@@ -55,6 +56,7 @@ def freeze(
 
     Raises:
         BadInput: The table is empty, or too short for the split.
+        IntegrityError: A file of the table is missing, unreadable or broken.
         TransientError: The disk is full; nothing half-written is visible.
     """
     table = InMemoryDataset(source) if isinstance(source, pa.Table) else source
@@ -69,7 +71,8 @@ def freeze(
         "unlabelled": {**divided.unlabelled, BATCH_PART: batch_unlabelled},
         "quarantined": divided.quarantined,
     }
-    rows = table.to_table(columns=[name for name in table.schema.names if name != batch_column])
+    with whole_files(table):
+        rows = table.to_table(columns=[name for name in table.schema.names if name != batch_column])
     parts = {part: _groups(rows, order[mask]) for part, mask in masks.items()}
     # The same rows may have been frozen before an incident was named whose rows are in the holdout alone.
     return replace(load(folder, _write(parts, facts, spec, folder)), quarantined=divided.quarantined)
@@ -83,7 +86,8 @@ def _divided(
     Last comes how many of the newest batch have no label. Only the columns that tell this are read.
     """
     needed = [*spec.data.key, spec.data.time, spec.data.label, *([spec.split.group] if spec.split.group else [])]
-    told = table.to_table(columns=[*dict.fromkeys(needed), batch_column])
+    with whole_files(table):
+        told = table.to_table(columns=[*dict.fromkeys(needed), batch_column])
     if told.num_rows == 0:
         raise BadInput(f"the table of {spec.name} is empty; land a file")
     order = sort_indices(told, [(name, "ascending") for name in (spec.data.time, *spec.data.key)])
@@ -111,9 +115,7 @@ def load(folder: Path, digest: Digest) -> Snapshot:
     path = folder / digest
     if not is_digest(digest) or not (path / _INDEX).is_file():
         raise BadInput(f"there is no snapshot {digest} in {folder}; freeze the table again", digest=digest)
-    index = _index(path)
-    if _digest(index["parts"], index["split"]) != digest:
-        raise IntegrityError(f"snapshot {digest}: its index is not what was frozen", digest=digest)
+    index = _index(path, digest)
     return Snapshot(
         digest=digest,
         folder=path,
@@ -136,13 +138,15 @@ def read_part(snapshot: Snapshot, name: str, columns: Sequence[str] | None = Non
         BadInput: There is no such part or column; says which there are.
         IntegrityError: The part's bytes are not what was frozen.
     """
-    index = _index(snapshot.folder)
-    if _digest(index["parts"], index["split"]) != snapshot.digest:
-        raise IntegrityError(f"snapshot {snapshot.digest}: its index is not what was frozen", digest=snapshot.digest)
+    index = _index(snapshot.folder, snapshot.digest)
     if name not in index["parts"]:
         raise BadInput(f"a snapshot has no part {name!r}; it has {', '.join((*PARTS, BATCH_PART))}")
     path = snapshot.folder / f"{name}.parquet"
-    if not path.is_file() or sha256_of(path) != index["parts"][name]:
+    try:
+        same = sha256_of(path) == index["parts"][name]
+    except OSError:
+        same = False
+    if not same:
         raise IntegrityError(f"{path} is not what was frozen; freeze the table again", part=name)
     unknown = sorted(set(columns or ()) - set(pq.read_schema(path).names))
     if unknown:
@@ -203,6 +207,22 @@ def _digest(parts: Mapping[str, str], section: Json) -> Digest:
     return digest_of({"parts": parts, "split": section})
 
 
-def _index(path: Path) -> dict[str, Any]:
-    index: dict[str, Any] = json.loads((path / _INDEX).read_bytes())
+def _index(path: Path, digest: Digest) -> dict[str, Any]:
+    """Return a snapshot's index.
+
+    Raises:
+        IntegrityError: It cannot be read, or does not hash to the snapshot's digest.
+    """
+    try:
+        index: dict[str, Any] = json.loads((path / _INDEX).read_bytes())
+        same = _digest(index["parts"], index["split"]) == digest
+    except (OSError, ValueError, KeyError, TypeError) as broken:
+        raise IntegrityError(
+            f"snapshot {digest}: its index in {path} cannot be read ({type(broken).__name__}); freeze the table again",
+            digest=digest,
+        ) from broken
+    if not same:
+        raise IntegrityError(
+            f"snapshot {digest}: its index is not what was frozen; freeze the table again", digest=digest
+        )
     return index

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockgate.adapters.delta_append import BATCH, answering, open_table
+from lockgate.adapters.table_reading import whole_files
 from lockgate.errors import BadInput, LockgateError, TransientError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def landed_between(path: Path, after: int | None, until: int | None, columns: Se
 
     Raises:
         BadInput: There is no table, or a column or version of it is gone.
+        IntegrityError: A file of the table is missing, unreadable or broken.
         TransientError: The table did not answer.
     """
     import pyarrow.compute as pc  # type: ignore[import-untyped]  # no stubs published
@@ -40,13 +42,16 @@ def landed_between(path: Path, after: int | None, until: int | None, columns: Se
     if last is not None:
         wanted &= pc.field(BATCH) <= last
     with answering(path):
-        rows = table.to_pyarrow_dataset().to_table(columns=[*dict.fromkeys(columns)], filter=wanted)
+        source = table.to_pyarrow_dataset()
+    with whole_files(source):
+        rows = source.to_table(columns=[*dict.fromkeys(columns)], filter=wanted)
     frame: pd.DataFrame = rows.to_pandas()
     return frame
 
 
 def _last_batch(path: Path, version: int | None) -> int:
     """Return the ordinal of the newest batch that a version holds; 0 for none."""
+    import pyarrow as pa
     from deltalake import DeltaTable
 
     if version is None:
@@ -54,7 +59,7 @@ def _last_batch(path: Path, version: int | None) -> int:
     try:
         with answering(path):
             ordinals = DeltaTable(path, version=version).to_pyarrow_table(columns=[BATCH])[BATCH].to_numpy()
-    except (TransientError, OSError) as gone:
-        why = gone.message if isinstance(gone, LockgateError) else str(gone)
+    except (TransientError, OSError, pa.ArrowException) as gone:
+        why = gone.message if isinstance(gone, LockgateError) else " ".join(str(gone).split())
         raise BadInput(f"version {version} of the table in {path} is gone: {why}") from gone
     return int(ordinals.max()) if len(ordinals) else 0

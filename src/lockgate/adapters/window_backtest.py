@@ -31,6 +31,7 @@ from lockgate.adapters import snapshots
 from lockgate.adapters.delta_append import BATCH, answering, open_table
 from lockgate.adapters.durable_files import room_for, written_aside
 from lockgate.adapters.native_scorer import NativeScorer
+from lockgate.adapters.table_reading import whole_files
 from lockgate.adapters.trainer import IsolatedTrainer
 from lockgate.config import Settings
 from lockgate.core.ids import Digest, digest_of
@@ -117,7 +118,8 @@ class WindowBacktest:
             BadInput: No row has a label.
         """
         name = self._spec.data.time
-        labelled = self._rows.to_table(columns=[name], filter=self._labelled)
+        with whole_files(self._rows):
+            labelled = self._rows.to_table(columns=[name], filter=self._labelled)
         if not len(labelled):
             raise BadInput(f"no row of {self._spec.name} has a label; land labelled rows")
         ends = pc.min_max(labelled[name]).as_py()
@@ -126,7 +128,8 @@ class WindowBacktest:
     def frame(self, since: date, until: date) -> pd.DataFrame:
         """Return the labelled rows of a period, every column, by time and key: kept answers are one a row of it."""
         inside = (self._time >= self._at(since)) & (self._time < self._at(until)) & self._labelled
-        rows = self._rows.to_table(filter=inside)
+        with whole_files(self._rows):
+            rows = self._rows.to_table(filter=inside)
         order = [(name, "ascending") for name in (self._spec.data.time, *self._spec.data.key)]
         frame: pd.DataFrame = rows.take(pc.sort_indices(rows, order)).drop_columns([BATCH]).to_pandas()
         return frame

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli.options import Model, Name, choose_model, either
+from lockgate.cli.options import MOST_ROWS, Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.core.estimates import items, read_estimate, within
 from lockgate.core.ids import Json
 
-Last = Annotated[int, typer.Option("--last", min=1, metavar="N", help="Look back on the newest N of each kind.")]
+Last = Annotated[
+    int, typer.Option("--last", min=1, max=MOST_ROWS, metavar="N", help="Look back on the newest N of each kind.")
+]
 
 _SHORT = 12
 
@@ -60,7 +62,14 @@ def _line(each: Json, whose: str, what: str) -> tuple[object, ...]:
     at = str(within(each, "at"))[:16]
     said = f"{at} ({times} times)" if isinstance(times, int) and times > 1 else at
     figures = [*_figures(each, what), "", ""][:2]
-    return (first, said, digest, within(each, "n"), *figures, within(each, "verdict"), within(each, "reason"))
+    return (first, said, digest, _rows(each), *figures, within(each, "verdict"), within(each, "reason"))
+
+
+def _rows(each: Json) -> str:
+    """Return how many rows were judged, and how many were left out because they were answered with no number."""
+    told = within(each, "unanswered")  # a report of an older form has none
+    left_out = next((count for name in ("either", "since") if (count := within(told, name)) is not None), 0)
+    return f"{within(each, 'n')}" + (f" ({left_out} unanswered)" if left_out else "")
 
 
 def _figures(each: Json, what: str) -> Iterator[str]:

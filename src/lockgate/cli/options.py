@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?")
 """A run's id (a UUID), whole or cut short: no release is named so, for a release's id begins with its model's name."""
 
+LONGEST_DAYS = 36_500
+"""A hundred years: as far back as a spec may reach."""
+LONGEST_HOURS = 24 * LONGEST_DAYS
+MOST_ROWS = 1_000_000_000
+GREATEST_SEED = 2**32 - 1  # what numpy and scikit-learn take
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME", help="Which model: the name of its spec in deployments/."),

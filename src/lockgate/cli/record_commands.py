@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, choose_model, either, model_of, release_of
+from lockgate.cli.options import MOST_ROWS, Model, choose_model, either, model_of, release_of
 from lockgate.cli.surface import Surface
 from lockgate.config import ENVIRONMENTS, load_settings
 from lockgate.core.approval_people import PEOPLE
@@ -25,7 +25,7 @@ Some = Annotated[str | None, typer.Argument(metavar="[RELEASE]", help="Left out:
 ReleaseOrRun = Annotated[
     str, typer.Argument(metavar="RELEASE|RUN", help="Which: its id, or the id of the Prefect run that carried it.")
 ]
-Last = Annotated[int, typer.Option("--last", "-n", min=1, metavar="N", help="Only the newest N rows.")]
+Last = Annotated[int, typer.Option("--last", "-n", min=1, max=MOST_ROWS, metavar="N", help="Only the newest N rows.")]
 Time = Annotated[str, typer.Argument(metavar="TIME", help="ISO, e.g. 2026-03-01T14:05; without a zone it is UTC.")]
 Where = Annotated[str, typer.Option("--environment", "-e", metavar="NAME", help="production or staging.")]
 

@@ -143,8 +143,15 @@ def _bound(constraint: object) -> str:
     signs = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<"}
     kind = type(constraint).__name__
     if kind in signs:
-        return f"{signs[kind]} {getattr(constraint, kind.lower())}"
+        return f"{signs[kind]} {_readable(getattr(constraint, kind.lower()))}"
     return f"at least {constraint.min_length} of them" if hasattr(constraint, "min_length") else ""
+
+
+def _readable(bound: float) -> str:
+    """Return a bound; a great one by its thousands, a very great one by its zeros."""
+    if abs(bound) >= 1e12:
+        return f"{bound:g}".replace("e+", "e")
+    return f"{bound:,}" if abs(bound) >= 10_000 else str(bound)
 
 
 if __name__ == "__main__":

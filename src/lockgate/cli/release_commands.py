@@ -17,6 +17,7 @@ from lockgate.config import approver_token, load_settings
 from lockgate.core.approval_people import Role
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.ledger import Event, LedgerRow, Outcome
+from lockgate.core.spec_sections.units import LONGEST_S
 from lockgate.errors import ApprovalVoid, BadInput, TransientError
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow the release until it ends; the exit code says how.")]
 Within = Annotated[
-    float | None, typer.Option("--timeout", metavar="SECONDS", help="With --wait: give up following after this long.")
+    float | None,
+    typer.Option(
+        "--timeout", min=0, max=LONGEST_S, metavar="SECONDS", help="With --wait: give up following after this long."
+    ),
 ]
 
 PrintCode = Annotated[

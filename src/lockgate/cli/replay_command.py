@@ -65,9 +65,11 @@ def replay(  # noqa: PLR0913 - each is an option
 
 
 def _show(surface: Surface, policy: Mapping[str, Any]) -> None:
-    from lockgate.core.replay_words import headline, month_rows
+    from lockgate.core.replay_words import failed_fits, headline, month_rows
 
     surface.table(f"{policy['policy']}: {headline(policy)}", *month_rows(policy))
+    for each in failed_fits(policy):
+        surface.text(each)
 
 
 def _mappings(given: Json) -> list[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, Name, choose_model, either
+from lockgate.cli.options import GREATEST_SEED, LONGEST_HOURS, Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.config import load_settings
 
@@ -20,8 +20,12 @@ Harm = Annotated[
     float,
     typer.Option("--harm", min=0.0, max=1.0, help="Share of the challenger's requests that is made to fail, 0 to 1."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Equal seeds and equal traffic give equal figures.")]
-Hours = Annotated[float, typer.Option("--hours", min=0.01, help="How far back the log is read, at most.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=GREATEST_SEED, help="Equal seeds and equal traffic give equal figures.")
+]
+Hours = Annotated[
+    float, typer.Option("--hours", min=0.01, max=LONGEST_HOURS, help="How far back the log is read, at most.")
+]
 Challengers = Annotated[
     int | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, choose_model
+from lockgate.cli.options import MOST_ROWS, Model, choose_model
 from lockgate.cli.surface import Surface
 from lockgate.config import Settings, load_settings
 from lockgate.core.ids import Digest, Json
@@ -30,7 +30,9 @@ Keep = Annotated[
     typer.Option("--keep", "-k", metavar="COLUMN", help="Carry this column over; give it several times for several."),
 ]
 Flags = Annotated[bool, typer.Option("--flags", help="Write a column of what did not keep to the contract.")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Only the first N rows.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, max=MOST_ROWS, metavar="N", help="Only the first N rows.")
+]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, metavar="N", help="Threads that score. Left out: all cores.")
 ]

@@ -23,7 +23,10 @@ Faults = Annotated[
 ]
 Sizes = Annotated[str, typer.Option("--sizes", metavar="SIZES", help="Of full, half and quarter, separated by commas.")]
 Alike = Annotated[
-    int, typer.Option("--alike", min=0, metavar="N", help="Also push N good candidates (another seed, same data).")
+    int,
+    typer.Option(
+        "--alike", min=0, max=10_000, metavar="N", help="Also push N good candidates (another seed, same data)."
+    ),
 ]
 Write = Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write the result as a page too.")]
 Listed = Annotated[bool, typer.Option("--list", help="Say what the faults are, and run nothing.")]

@@ -24,6 +24,10 @@ def serve(surface: Surface, options: Options = None) -> int:
     --state /tmp/sandbox --admin-token-file .lockgate/tokens/admin.token --port 8090 --admin-port 9090
     """
     from lockgate.serving.__main__ import main
+    from lockgate.serving.__main__ import serve as run
 
-    surface.say("serving; end with Ctrl-C")
-    return main(options or [])
+    if not surface.as_json:
+        return main(options or [])
+    ended = run(options or [])
+    surface.result({"exit_code": ended})
+    return ended

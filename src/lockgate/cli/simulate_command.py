@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, Name, choose_model, either
+from lockgate.cli.options import GREATEST_SEED, Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.config import load_settings
 from lockgate.core.ids import Json
+from lockgate.core.spec_sections.units import LONGEST_S
 from lockgate.errors import BadInput, NotRunning
 
 if TYPE_CHECKING:
@@ -27,17 +28,34 @@ if TYPE_CHECKING:
     from lockgate.core.spec import ReleaseSpec
 
 Rate = Annotated[
-    float | None, typer.Option("--rate", metavar="N", help="Requests a second, at random times. Left out: 100.")
+    float | None,
+    typer.Option(
+        "--rate", min=0, max=1_000_000, metavar="N", help="Requests a second, at random times. Left out: 100."
+    ),
 ]
 Speed = Annotated[
     float | None,
-    typer.Option("--speed", metavar="N", help="Instead of --rate: replay the rows' own times so many times as fast."),
+    typer.Option(
+        "--speed",
+        min=0,
+        max=1_000_000_000,
+        metavar="N",
+        help="Instead of --rate: replay the rows' own times so many times as fast.",
+    ),
 ]
 Duration = Annotated[
     float | None,
-    typer.Option("--duration", metavar="SECONDS", help="How long. Left out: 60; with --speed to the batch's end."),
+    typer.Option(
+        "--duration",
+        min=0,
+        max=LONGEST_S,
+        metavar="SECONDS",
+        help="How long. Left out: 60; with --speed to the batch's end.",
+    ),
 ]
-Entities = Annotated[int, typer.Option("--entities", metavar="N", help="How many clients there are.")]
+Entities = Annotated[
+    int, typer.Option("--entities", min=1, max=100_000_000, metavar="N", help="How many clients there are.")
+]
 Faults = Annotated[
     str,
     typer.Option(
@@ -51,11 +69,18 @@ LabelsAfter = Annotated[
     float | None,
     typer.Option(
         "--labels-after",
+        min=0,
+        max=LONGEST_S,
         metavar="SECONDS",
         help="From an answer to its label. Left out: 5; with --speed the spec's delay, as much faster.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed asks the same, of the same clients.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", min=0, max=GREATEST_SEED, metavar="N", help="The same seed asks the same, of the same clients."
+    ),
+]
 Batch = Annotated[
     str | None, typer.Option("--batch", metavar="BATCH", help="Which example batch. Left out: the next to be landed.")
 ]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lockgate.cli.options import Model, Name, choose_model, either
+from lockgate.cli.options import LONGEST_DAYS, Model, Name, choose_model, either
 from lockgate.cli.surface import Surface
 from lockgate.core.estimates import items, number, read_estimate, within
 from lockgate.core.ids import Json, to_json
 from lockgate.core.learning.periods import Period
+from lockgate.core.spec_sections.units import LONGEST_S
 
 if TYPE_CHECKING:
     from lockgate.line.windows import Tell
@@ -20,15 +21,27 @@ if TYPE_CHECKING:
 INCONCLUSIVE = 6
 
 Rolling = Annotated[
-    list[int] | None, typer.Option("--rolling", metavar="DAYS", help="Try a rolling window; several times for several.")
+    list[int] | None,
+    typer.Option(
+        "--rolling", min=1, max=LONGEST_DAYS, metavar="DAYS", help="Try a rolling window; several times for several."
+    ),
 ]
 HalfLife = Annotated[
     list[int] | None,
-    typer.Option("--half-life", metavar="DAYS", help="Try a weighted window: a row so much older weighs half."),
+    typer.Option(
+        "--half-life",
+        min=1,
+        max=LONGEST_DAYS,
+        metavar="DAYS",
+        help="Try a weighted window: a row so much older weighs half.",
+    ),
 ]
 Every = Annotated[Period, typer.Option("--period", help="How often a release would have been made.")]
 Time = Annotated[
-    float, typer.Option("--time", min=0, metavar="S", help="Begin no fit after so long; call it again to go on.")
+    float,
+    typer.Option(
+        "--time", min=0, max=LONGEST_S, metavar="S", help="Begin no fit after so long; call it again to go on."
+    ),
 ]
 
 

@@ -74,7 +74,7 @@ def _no_worse(policy: Mapping[str, Json]) -> Aim:
     judged = [each for each in taken if at(each, "judged_on") is not None]
     left = [str(at(each, "release")) for each in taken if at(each, "judged_on") is None]
     unknown = [str(at(each, "release")) for each in judged if not _has_intervals(each)]
-    beside = f"; {', '.join(left)} took over at the end, and no month tells of it" if left else ""
+    beside = f"; {', '.join(left)} took over, and no month tells of it" if left else ""
     found = worse(policy)
     if found:
         return Aim(aim=aim, held=Held.FAIL, told=f"worse: {'; '.join(found)}, of {len(judged)} judged{beside}")

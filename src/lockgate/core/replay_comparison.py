@@ -112,7 +112,7 @@ def changes(policy: PolicyDone) -> dict[str, Json]:
         MONTHLY: [policy.first, *(done.monthly or done.newest for done in policy.months)],
     }
     turns = {curve: sum(before != after for before, after in pairwise(each)) for curve, each in fits.items()}
-    return {SERVED: sum(done.ended.promoted for done in policy.months), NEVER: 0, **turns}
+    return {SERVED: sum(each.promoted for done in policy.months for each in done.releases), NEVER: 0, **turns}
 
 
 def _best(month: ScoredMonth, releases: Sequence[str], measure: str) -> str:
@@ -176,6 +176,9 @@ def takeovers(
 ) -> Iterator[dict[str, Json]]:
     """Yield every release that took over, judged on the first month in which it served, against whom it replaced.
 
+    Of several that took over in one month only the last one served a month: those before it stand there unjudged, and
+    it is held against who served when the month began.
+
     Args:
         policy: What was replayed.
         scored: Every month's scores.
@@ -184,11 +187,10 @@ def takeovers(
     """
     following = [*(each.month for each in policy.months[1:]), after]
     for done, next_month in zip(policy.months, following, strict=True):
-        release = done.ended.release
-        if not done.ended.promoted or release is None:
-            continue
-        if next_month is None:
-            yield {"release": release, "replaced": done.champion, "judged_on": None, "gain": {}, "worse": []}
+        *short, release = [str(each.release) for each in done.releases if each.promoted] or [""]
+        for each in (*short, *([release] if release and next_month is None else [])):
+            yield {"release": each, "replaced": done.champion, "judged_on": None, "gain": {}, "worse": []}
+        if not release or next_month is None:
             continue
         month = scored[next_month]
         gains = {measure: month.gained(release, done.champion, measure) for measure in measures}
@@ -244,10 +246,14 @@ def outcomes(policy: PolicyDone) -> dict[str, Json]:
     """Return how many releases there were, how they ended, and which gates stopped how many."""
     ended: dict[str, int] = {}
     gates: dict[str, int] = {}
-    for done in policy.months:
-        if done.ended.release is not None:
-            ended[done.ended.outcome] = ended.get(done.ended.outcome, 0) + 1
-        if done.ended.gate:
-            gates[done.ended.gate] = gates.get(done.ended.gate, 0) + 1
-    opened = sum(ended.values())
-    return {"opened": opened, "held_back": len(policy.months) - opened, "outcomes": {**ended}, "stopped_by": {**gates}}
+    for each in (each for done in policy.months for each in done.releases):
+        ended[each.outcome] = ended.get(each.outcome, 0) + 1
+        if each.gate:
+            gates[each.gate] = gates.get(each.gate, 0) + 1
+    return {
+        "opened": sum(ended.values()),
+        "by_harm": sum(len(done.harm) for done in policy.months),
+        "held_back": sum(done.ended.release is None for done in policy.months),
+        "outcomes": {**ended},
+        "stopped_by": {**gates},
+    }

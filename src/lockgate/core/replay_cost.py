@@ -2,7 +2,8 @@
 
 Time is read from the ledger's rows: what passed between two rows of a release was spent in the stage of the later one.
 It is wall clock of the machine that replayed, so that only shares and sums within one replay are worth comparing; the
-shortened windows are shorter in it too. What passed while a release was killed or its run entered again is left out.
+shortened windows are shorter in it too. What passed while a release was killed or its run entered again is left out, as
+is what passed until a rollout whose process was gone was ended or taken over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from lockgate.core.estimates import within
 from lockgate.core.ids import Json, ReleaseId, Stage
 from lockgate.core.ledger import Event, LedgerRow, Outcome
 from lockgate.core.replay_comparison import changes
-from lockgate.core.replay_plan import PolicyDone
+from lockgate.core.replay_plan import KILLED, PolicyDone
+from lockgate.core.rollout.record import PROCESS_GONE
 
 _STAGES: Final[Mapping[Event, Stage]] = {
     Event.BUNDLE: Stage.PACKAGE,
@@ -33,6 +35,9 @@ _STAGES: Final[Mapping[Event, Stage]] = {
     Event.ROUTING_VERIFIED: Stage.PROMOTE,
 }
 _TRAFFIC: Final = (Event.TRAFFIC_INTENDED, Event.TRAFFIC_VERIFIED, Event.TRAFFIC_UNVERIFIED)
+_ROUTING: Final = (Event.ROUTING_INTENDED, Event.ROUTING_VERIFIED)
+_LOST: Final = (KILLED, PROCESS_GONE)
+_TAKEN_OVER: Final = "resumed"  # `core.rollout.state.KINDS`
 _MEASURED: Final = (Event.EVIDENCE, Event.VERDICT)
 
 
@@ -71,12 +76,14 @@ def stage_seconds(rows: Iterable[LedgerRow]) -> dict[str, float]:
     """Return seconds of wall clock by stage over all releases, in the stages' order; those that never ran left out."""
     spent: dict[Stage, float] = {}
     last: dict[ReleaseId, tuple[datetime, Stage]] = {}
-    for row in rows:
+    told = tuple(rows)
+    lost = _lost(told)
+    for row in told:
         if row.release is None:
             continue
         before = last.get(row.release)
         stage = _stage(row, Stage.INGEST if before is None else before[1])
-        if before is not None and not _was_away(row):
+        if before is not None and row.seq not in lost and not _was_away(row):
             spent[stage] = spent.get(stage, 0.0) + max(0.0, (row.at - before[0]).total_seconds())
         last[row.release] = row.at, stage
     return {stage.value: round(spent[stage], 1) for stage in Stage if stage in spent}
@@ -92,6 +99,24 @@ def _stage(row: LedgerRow, before: Stage) -> Stage:
 
 
 def _was_away(row: LedgerRow) -> bool:
-    """Tell whether nobody worked on a release before this row: it was entered again, or put on record as failed."""
+    """Tell whether nobody worked on a release before this row.
+
+    It was entered again, its rollout was taken over by another process, or it was put on record as failed.
+    """
     failed = row.event is Event.RELEASE_ENDED and row.payload.get("outcome") == Outcome.FAILED
-    return failed or row.event is Event.RELEASE_RESUMED
+    taken_over = row.event is Event.ROLLOUT_MOVED and within(row.payload.get("event"), "kind") == _TAKEN_OVER
+    return failed or taken_over or row.event is Event.RELEASE_RESUMED
+
+
+def _lost(rows: Iterable[LedgerRow]) -> set[int]:
+    """Return the rows by which rollouts were ended whose process was gone: the routing taken back, then the end."""
+    since: dict[ReleaseId | None, list[int]] = {}
+    lost: set[int] = set()
+    for row in rows:
+        if row.event in _ROUTING:
+            since.setdefault(row.release, []).append(row.seq)
+            continue
+        if row.event is Event.ROLLOUT_ENDED and str(row.payload.get("reason")).startswith(_LOST):
+            lost |= {*since.get(row.release, []), row.seq}
+        since[row.release] = []
+    return lost

@@ -18,6 +18,8 @@ from lockgate.core.replay_waits import Shortened
 from lockgate.errors import BadInput
 
 SCHEMA_VERSION: Final = 1
+KILLED: Final = "the replay was killed"
+"""Why a release or a rollout was ended that a killed replay left under way."""
 MEASURES: Final[Mapping[TaskKind, tuple[str, ...]]] = {
     TaskKind.BINARY: ("auc", "log_loss", "brier"),
     TaskKind.MULTICLASS: ("macro_auc", "log_loss", "brier"),
@@ -151,6 +153,9 @@ class MonthDone:
             replay made aside where the policy made none of it; empty in a state of before it was kept: `newest`.
         beside_asked: Requests that were sent while what came of its data was under way.
         beside_answered: How many of those were answered.
+        harm: The releases that harm started in this month, before its data landed, in order.
+        monthly_failed: Why a calendar has no fit of this month's data, where none could be made; it keeps the one
+            before.
     """
 
     month: str
@@ -167,6 +172,13 @@ class MonthDone:
     monthly: str = ""
     beside_asked: int = 0
     beside_answered: int = 0
+    harm: tuple[Ended, ...] = ()
+    monthly_failed: str = ""
+
+    @property
+    def releases(self) -> tuple[Ended, ...]:
+        """Every release of the month, in order: those that harm started, then what its data led to."""
+        return (*self.harm, *([self.ended] if self.ended.release is not None else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 from lockgate.core.estimates import items, number, within
 from lockgate.core.ids import Json
+from lockgate.core.learning.triggers import STARTERS, TriggerKind, kind_of
 from lockgate.core.replay_comparison import CURVES, SERVED
 
 NAMES: Final[Mapping[str, str]] = {
@@ -126,20 +127,39 @@ def month_rows(policy: Mapping[str, Json]) -> tuple[tuple[str, ...], list[tuple[
     alarms = items(at(policy, "alarms", "months"))
     for (month, scores), alarm in zip(judged, alarms, strict=True):
         curves = [figure(at(scores, "curves", curve, measure)) for curve in CURVES]
-        told = _came_of(month)
+        told = _came_of(within(month, "ended"))
         kind = _ALARMS.get(str(within(alarm, "kind")), "")
         rows.append((str(within(month, "month")), str(within(month, "champion")), *curves, *told, kind))
+        rows += [_by_harm(month, each) for each in items(within(month, "harm"))]
     return head, rows
 
 
-def _came_of(month: Json) -> tuple[str, str]:
-    ended = within(month, "ended")
+def _by_harm(month: Json, ended: Json) -> tuple[str, ...]:
+    """Return the row of a release that harm started in a month, before its data landed."""
+    came, why = _came_of(ended)
+    told = " - ".join(each for each in (why, str(within(ended, "why"))) if each)
+    return (f"{within(month, 'month')}, by harm", "", *("" for _ in CURVES), came, told, "")
+
+
+def failed_fits(policy: Mapping[str, Json]) -> list[str]:
+    """Return a sentence a month of whose data no fit could be made aside."""
+    return [
+        f"no fit of {within(each, 'month')}'s data for the monthly curve, which keeps {within(each, 'monthly')}: {why}"
+        for each in items(policy.get("months"))
+        if (why := within(each, "monthly_failed"))
+    ]
+
+
+def _came_of(ended: Json) -> tuple[str, str]:
     release = within(ended, "release")
     if release is None:
         return "held back", str(within(ended, "why"))
     gate = within(ended, "gate")
     by = f" by {gate}" if gate else ""
-    return f"{release} {str(within(ended, 'outcome')).replace('_', ' ')}{by}", str(within(ended, "reason"))
+    came = f"{release} {str(within(ended, 'outcome')).replace('_', ' ')}{by}"
+    if kind_of(str(within(ended, "why")), STARTERS[TriggerKind.DEGRADATION]) is TriggerKind.DEGRADATION:
+        came += ", started by harm"
+    return came, str(within(ended, "reason"))
 
 
 def means_rows(policy: Mapping[str, Json]) -> list[tuple[str, ...]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lockgate.core.ids import Json
+from lockgate.core.spec_sections.units import LONGEST_S
 from lockgate.errors import BadInput
 
 
@@ -65,8 +66,11 @@ _FORMS: Mapping[FaultKind, str] = {
     FaultKind.BURST: "burst=RATE",
 }
 _BOUNDS: Mapping[FaultKind, tuple[Callable[[float], bool], str]] = {
-    FaultKind.SKEW: (lambda value: value != 1.0, "a factor other than 1, such as 1.609"),
-    FaultKind.LATE_LABELS: (lambda value: value > 0, "seconds above 0"),
+    FaultKind.SKEW: (
+        lambda value: value != 1.0 and abs(value) <= 1e6,
+        "a factor other than 1 and at most 1e6, such as 1.609",
+    ),
+    FaultKind.LATE_LABELS: (lambda value: 0 < value <= LONGEST_S, f"seconds above 0, at most {LONGEST_S}"),
     FaultKind.WRONG_LABELS: (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
     FaultKind.BURST: (lambda value: 0 < value <= 1000, "requests a second above 0, at most 1000"),
 }

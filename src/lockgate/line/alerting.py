@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lockgate.adapters.watched_since import WatchedSince
 from lockgate.core.alerting.alert import Alert
 from lockgate.core.alerting.deciding import Found
 from lockgate.line.model_line import Line
@@ -35,6 +36,25 @@ def raise_findings(line: Line, findings: Iterable[Found], at: datetime | None = 
     return raise_alerts(
         line.ledger, services.outbox, line.model, spec.monitoring.alerts, findings, now, spec.model.owner
     )
+
+
+def close_superseded(line: Line) -> None:
+    """Close what is open about the quality of a champion that serves no more, with the release that took its place.
+
+    Args:
+        line: The model's line.
+
+    Raises:
+        TransientError: Ledger or disk do not answer.
+    """
+    from lockgate.core.alerting.superseded import TOLD_BY, superseded
+
+    champion, now = line.ledger.state(line.model).serving.get("production"), line.services.clock.now()
+    if champion is None:
+        return
+    found = superseded(line.ledger.rows(line.model, events=TOLD_BY), champion, line.model, now)
+    if found:
+        raise_findings(line, found)
 
 
 def deliver_messages(services: Services) -> int:
@@ -80,7 +100,7 @@ class AlertWatch:
         self._services = services
         self._delivered: float | None = None
         self._watched: float | None = None
-        self._since: dict[str, tuple[str | None, datetime]] = {}
+        self._since = WatchedSince(services.settings.home / "watched.json")
 
     def due(self, now: float) -> Iterator[tuple[str, str, Callable[[], object]]]:
         """Yield what is to be done now, each with the model and the words for whom it cannot be done.
@@ -99,8 +119,7 @@ class AlertWatch:
 
     def _watch(self, model: str) -> None:
         line = Line(services=self._services, spec=self._services.spec(model))
-        schedule = line.spec.monitoring.schedule
-        known = self._since.get(model)
-        if known is None or known[0] != schedule:
-            known = self._since[model] = (schedule, self._services.clock.now())
-        watch_monitor(line, known[1])
+        close_superseded(line)
+        since = self._since.since(model, line.spec.monitoring.schedule, self._services.clock.now())
+        watch_monitor(line, since)
+        self._since.write()

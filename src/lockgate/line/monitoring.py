@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from lockgate.core.alerting.superseded import of_bundle
 from lockgate.core.ids import Digest, digest_bytes
 from lockgate.core.monitoring.ages import Upstream
 from lockgate.core.monitoring.findings import Finding
@@ -18,7 +19,7 @@ from lockgate.core.monitoring.reference import Reference, read_reference
 from lockgate.core.monitoring.saturation import judge_saturation, read_gauges
 from lockgate.core.monitoring.skew_finding import judge_skew
 from lockgate.errors import LockgateError
-from lockgate.line.alerting import deliver_messages, raise_findings
+from lockgate.line.alerting import close_superseded, deliver_messages, raise_findings
 from lockgate.line.joint_watch import judge_together
 from lockgate.line.learning import on_degradation
 from lockgate.line.model_line import Line
@@ -78,7 +79,10 @@ def look(line: Line, since: date | None = None) -> MonitorReport:
 
 def tell(line: Line, report: MonitorReport) -> None:
     """Raise and close alerts, and let the policy decide about harm that labels show."""
-    raise_findings(line, report.findings, report.at)
+    close_superseded(line)
+    serving = line.ledger.state(line.model).champion
+    findings = report.findings if report.digest is None else of_bundle(report.findings, report.digest, serving)
+    raise_findings(line, findings, report.at)
     on_degradation(line, report.findings)
 
 

@@ -30,7 +30,14 @@ from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput
 from lockgate.line.model_line import Line, release_of_bundle
 from lockgate.line.replay_calendar import fit_aside
-from lockgate.line.replay_release import again_where_busy, await_end, await_none, end_leftovers, taken_up
+from lockgate.line.replay_release import (
+    again_where_busy,
+    await_end,
+    await_none,
+    end_leftovers,
+    started_by_harm,
+    taken_up,
+)
 from lockgate.line.replay_scores import Scores
 from lockgate.line.replay_traffic import (
     QUIET_RPS,
@@ -207,6 +214,10 @@ class StackGround:
             self._untold += clients.sent.untold
             self._beside.asked += clients.sent.asked
             self._beside.answered += clients.sent.answered
+
+    def by_harm(self) -> tuple[Ended, ...]:
+        """Return every release so far that harm started and that has ended, oldest first."""
+        return started_by_harm(self.line)
 
     def beside(self) -> tuple[int, int]:
         """Return how many asked, and were answered, beside releases since this was last asked for."""

@@ -15,7 +15,7 @@ from lockgate.core.estimates import items
 from lockgate.core.ids import Json, ModelName
 from lockgate.core.replay_plan import months_of
 from lockgate.core.replay_waits import Shortened, merged, without_waits
-from lockgate.core.replay_words import aim_rows, headline, month_rows
+from lockgate.core.replay_words import aim_rows, failed_fits, headline, month_rows
 from lockgate.core.spec import ReleaseSpec
 from lockgate.core.spec_sections.release import ApprovalMode
 from lockgate.errors import BadInput
@@ -86,6 +86,7 @@ def result_page(result: Mapping[str, Json], report: Path) -> str:
             lines += ["", f"## {policy['policy']}", "", f"{headline(policy)}.", ""]
             lines += [*(f"- {held}: {aim} ({told})" for aim, held, told in aim_rows(policy)), ""]
             lines += [f"| {' | '.join(row)} |" for row in (head, tuple("---" for _ in head), *rows)]
+            lines += ["", *(f"- {each}" for each in failed_fits(policy))]
     return "\n".join(lines)
 
 

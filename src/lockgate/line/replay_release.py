@@ -9,20 +9,21 @@ from typing import Final
 
 from lockgate.core.estimates import within
 from lockgate.core.ids import Digest, Json
-from lockgate.core.learning.triggers import TriggerKind
+from lockgate.core.learning.triggers import TriggerKind, kind_of
 from lockgate.core.ledger import Event, LedgerRow, Outcome
-from lockgate.core.replay_plan import Ended
+from lockgate.core.replay_plan import KILLED, Ended
 from lockgate.errors import LockgateError, TransientError
 from lockgate.line.model_line import Line
 from lockgate.stages.releasing import end_release
 
 STARTED_WITHIN_S: Final = 600.0  # longer than the demo waits: others may use the machine for the hour of a replay
 ENDED_WITHIN_S: Final = 3_600.0  # ours: twenty times what a release takes alone on two cores
+BEGUN_WITHIN_S: Final = 60.0
+"""Ours: a run begins within seconds. One that finds nothing to release says so on no record, and is not waited for."""
 MOST_AGAIN: Final = 2  # ours: what three tries cannot measure, this machine cannot measure now
 MACHINE_GATES: Final = ("infra", "stress")
 """The gates that time a server on this machine; INCONCLUSIVE, they speak of the machine and not of the model."""
 _LOOK_S = 0.5
-_KILLED = "the replay was killed"
 _ASKED_BY = (TriggerKind.NEW_DATA, TriggerKind.BY_HAND)
 _HEARD = (Event.RETRAINING_DECIDED, Event.RELEASE_OPENED, Event.APPROVAL_GIVEN, Event.RELEASE_ENDED)
 
@@ -79,16 +80,27 @@ def _start(line: Line, reason: str) -> None:
 
 
 def await_none(line: Line) -> None:
-    """Wait until no release is under way.
+    """Wait until no release is under way, and none that harm asked for is about to begin.
 
     Raises:
         TransientError: One does not end.
     """
+    soon = time.monotonic() + BEGUN_WITHIN_S
+    while _harm_asks(line) and time.monotonic() < soon:
+        time.sleep(_LOOK_S)
     deadline = time.monotonic() + ENDED_WITHIN_S
     while (held := line.ledger.state(line.model).open) is not None:
         if time.monotonic() >= deadline:
             raise TransientError(f"{held.release} did not end in time; look into {line.services.settings.logs}")
         time.sleep(_LOOK_S)
+
+
+def _harm_asks(line: Line) -> bool:
+    """Tell whether the policy let harm start a release, and that has neither begun nor been refused."""
+    rows = line.ledger.rows(line.model, events=(Event.RETRAINING_DECIDED, Event.RELEASE_OPENED))
+    if not rows or rows[-1].event is not Event.RETRAINING_DECIDED or rows[-1].payload.get("train") is not True:
+        return False
+    return within(rows[-1].payload.get("trigger"), "kind") == TriggerKind.DEGRADATION
 
 
 def taken_up(line: Line, sha256: Digest) -> Ended | None:
@@ -134,12 +146,24 @@ def end_leftovers(line: Line) -> None:
     ended = {row.release for row in line.ledger.rows(line.model, events=(Event.ROLLOUT_ENDED,))}
     begun = line.ledger.rows(line.model, events=(Event.ROLLOUT_BEGUN,))
     for release in dict.fromkeys(row.release for row in begun if row.release and row.release not in ended):
-        end_abandoned(line, release, _KILLED)
+        end_abandoned(line, release, KILLED)
     held = line.ledger.state(line.model).open
     if held is not None:
         with suppress(LockgateError):  # a run that the orchestrator does not know any more has ended
-            line.services.runs.end(held.run, type="CRASHED", name="Crashed", message=_KILLED)
-        end_release(line.ledger, line.spec, held.release, Outcome.FAILED, _KILLED)
+            line.services.runs.end(held.run, type="CRASHED", name="Crashed", message=KILLED)
+        end_release(line.ledger, line.spec, held.release, Outcome.FAILED, KILLED)
+
+
+def started_by_harm(line: Line) -> tuple[Ended, ...]:
+    """Return every release that the monitor's harm started and that has ended, oldest first."""
+    rows = line.ledger.rows(line.model, events=(Event.RELEASE_OPENED, Event.RELEASE_ENDED))
+    ends = {row.release: row for row in rows if row.event is Event.RELEASE_ENDED}
+    opened = [row for row in rows if row.event is Event.RELEASE_OPENED and row.release in ends]
+    return tuple(_ended(row, ends[row.release]) for row in opened if _trigger(row) is TriggerKind.DEGRADATION)
+
+
+def _trigger(opened: LedgerRow) -> TriggerKind:
+    return kind_of(str(opened.payload.get("reason")), str(opened.payload.get("started_by")))
 
 
 def _holds_back(row: LedgerRow) -> bool:

@@ -3,7 +3,7 @@
     policy by policy: first batch > first champion > each month: asked about, labelled, landed, decided, released
 
 The state is written whole after each month; a replay that was killed goes on at the next one. What is done to a stack
-stands behind `Ground`; the real one is `replay_ground`.
+stands behind `replay_port.Ground`; the real one is `replay_ground`.
 """
 
 from __future__ import annotations
@@ -13,108 +13,31 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final
 
 from lockgate.adapters.durable_files import write_whole
 from lockgate.core import replay_comparison as comparison
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Json, digest_of, to_json
-from lockgate.core.ledger import LedgerRow
 from lockgate.core.replay_aims import aims
-from lockgate.core.replay_comparison import ScoredMonth
 from lockgate.core.replay_cost import cost
 from lockgate.core.replay_plan import (
     MEASURES,
     SCHEMA_VERSION,
     WATCHED_LOSS,
-    Alarm,
-    Ended,
     MonthDone,
     PolicyDone,
 )
 from lockgate.core.replay_waits import Shortened
 from lockgate.core.spec import ReleaseSpec
 from lockgate.errors import BadInput, LockgateError, NotBlessed
+from lockgate.line.replay_port import Ground
 from lockgate.line.replay_state import Asked, State, read_state, write_state
 
 RESULT: Final = "replay.json"
 Tell = Callable[[str], None]
-
-
-class Ground(Protocol):
-    """One policy's own stack, as much of it as a replay does."""
-
-    def open(self) -> None:
-        """Bring it up; what a killed replay left half done is ended first."""
-        ...
-
-    def close(self) -> None:
-        """Take it down; what it holds stays."""
-        ...
-
-    def times(self, month: str) -> tuple[datetime, datetime]:
-        """Return when a month's first and last row were."""
-        ...
-
-    def champion(self) -> str:
-        """Return the release that serves; empty when none does."""
-        ...
-
-    def newest(self) -> str:
-        """Return the newest release that came as far as a fit; empty when none did."""
-        ...
-
-    def ask(self, month: str) -> tuple[int, int]:
-        """Let clients ask about a month's rows on their own days; returns how many asked, and were answered."""
-        ...
-
-    def label(self, month: str) -> int:
-        """Tell the server, after a month's end, what turned out to be true of all that was asked; returns how many."""
-        ...
-
-    def land(self, months: Sequence[str], about: str | None) -> Ended:
-        """Land months as one file, after their labels are known, and wait for what comes of it.
-
-        Args:
-            months: What the file holds.
-            about: The month that clients ask about meanwhile; None: the landed one.
-        """
-        ...
-
-    def beside(self) -> tuple[int, int]:
-        """Return how many asked, and were answered, beside releases since this was last asked for."""
-        ...
-
-    def monthly_fit(self, months: Sequence[str], release: str | None) -> str:
-        """Return the fit of a calendar that retrains on everything up to a month: a release's own, or one made aside.
-
-        Args:
-            months: Everything so far, the month at hand last.
-            release: What the month's data led to; None where they led to none.
-
-        Raises:
-            LockgateError: It made none, and none can be made aside.
-        """
-        ...
-
-    def watch(self) -> tuple[Alarm, ...] | None:
-        """Let the monitor look once; returns the harm it found, None where there is no monitor."""
-        ...
-
-    def record(self) -> Sequence[LedgerRow]:
-        """Return the ledger's rows of the model; the stack may be down."""
-        ...
-
-    def scored(self, month: str, releases: Sequence[str]) -> ScoredMonth:
-        """Return what releases' fits answer to all labelled rows of a month; the stack may be down."""
-        ...
-
-    def at_release(self, release: str, measure: str) -> float | None:
-        """Return a measure on the holdout that a release was judged on; None where it has none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +109,11 @@ def _months(asked: Asked, policy: Policy, ground: Ground, done: PolicyDone, tell
         before = done.months[-1] if done.months else None
         calendar = (before.monthly or before.newest) if before else done.first
         lived = _live(asked, ground, month, calendar, partial(_tell, tell, f"{policy.name}, {month}"))
-        done = replace(done, months=(*done.months, lived))
+        known = {each.release for lived_before in done.months for each in lived_before.releases} | {done.first}
+        harm = tuple(each for each in ground.by_harm() if each.release not in known | {lived.ended.release})
+        for each in harm:
+            tell(f"{policy.name}, {month}: {each.release}, started by harm: {each.outcome}")
+        done = replace(done, months=(*done.months, replace(lived, harm=harm)))
         yield done
 
 
@@ -219,6 +146,7 @@ def _live(asked: Asked, ground: Ground, month: str, calendar: str, tell: Tell) -
     told = f"{ended.release} {ended.outcome}" if ended.release else ended.decision
     tell(f"{told}: {ended.gate + ': ' if ended.gate else ''}{ended.reason or ended.why}")
     beside_asked, beside_answered = ground.beside()
+    monthly, failed = _monthly(asked, ground, month, ended.release, calendar, tell)
     return MonthDone(
         month=month,
         began=began,
@@ -230,24 +158,27 @@ def _live(asked: Asked, ground: Ground, month: str, calendar: str, tell: Tell) -
         ended=ended,
         alarms=alarms,
         newest=ground.newest() or champion,
-        monthly=_monthly(asked, ground, month, ended.release, calendar, tell),
+        monthly=monthly,
+        monthly_failed=failed,
         beside_asked=beside_asked,
         beside_answered=beside_answered,
         seconds=round(time.monotonic() - started, 1),
     )
 
 
-def _monthly(asked: Asked, ground: Ground, month: str, release: str | None, before: str, tell: Tell) -> str:  # noqa: PLR0913, PLR0917 - of which month, after what
-    """Return whose fit a calendar has after a month; where none can be made, it keeps the one before."""
+def _monthly(  # noqa: PLR0913, PLR0917 - of which month, after what
+    asked: Asked, ground: Ground, month: str, release: str | None, before: str, tell: Tell
+) -> tuple[str, str]:
+    """Return whose fit a calendar has after a month; where none can be made, it keeps the one before, and why."""
     so_far = asked.months.during[: asked.months.during.index(month) + 1]
     try:
         fit = ground.monthly_fit([*asked.months.before, *so_far], release)
     except LockgateError as why:
         tell(f"no monthly fit, {before} stays: {why}")
-        return before
+        return before, str(why)
     if fit != release:
         tell(f"{fit}: a fit made aside, to compare with")
-    return fit
+    return fit, ""
 
 
 def compared(policy: Policy, done: PolicyDone, ground: Ground, after: str | None = None) -> dict[str, Json]:
@@ -263,8 +194,9 @@ def compared(policy: Policy, done: PolicyDone, ground: Ground, after: str | None
     measures = MEASURES[kind]
     scored = {each.month: ground.scored(each.month, _answering(done, each)) for each in done.months}
     last = done.months[-1] if done.months else None
-    if after is not None and last is not None and last.ended.promoted and last.ended.release is not None:
-        scored[after] = ground.scored(after, (last.ended.release, last.champion))
+    took_over = [str(each.release) for each in last.releases if each.promoted] if last else []
+    if after is not None and last is not None and took_over:
+        scored[after] = ground.scored(after, (took_over[-1], last.champion))
     else:
         after = None
     loss = WATCHED_LOSS[kind]

@@ -77,7 +77,7 @@ def reap_rollout(line: Line) -> list[str]:
 
 
 def _reap_rollout(line: Line, release: ReleaseId) -> list[str]:
-    from lockgate.core.rollout.record import read_rollout
+    from lockgate.core.rollout.record import PROCESS_GONE, read_rollout
     from lockgate.line.cancelling import ask_to_abort, cancelled_of
     from lockgate.line.carrying import DECIDED
     from lockgate.line.giving_up import withdrawn_of
@@ -101,7 +101,7 @@ def _reap_rollout(line: Line, release: ReleaseId) -> list[str]:
     longest_s = SILENT_S if state is None or state.ended else STUCK_S
     if silent_s < max(longest_s, SILENT_LOOKS * found.course.look_s):
         return []
-    ended = end_abandoned(line, release, "its process is gone and nobody took it over")
+    ended = end_abandoned(line, release, PROCESS_GONE)
     return [f"{release}: its rollout ended {ended.verdict}, because its process was gone"]
 
 

@@ -6,7 +6,7 @@ Figures are the task's loss and its rank or fit metric, with intervals over bloc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = ("auc", "macro_auc", "r2")
+_OF_SIDES = ("now", "before", "either")
+_OF_ROWS = ("since", "holdout")
 LEAST_BLOCKS = 3
 """Fewer have no interval; see `core.intervals.block_interval`."""
 
@@ -67,10 +69,12 @@ def compare_sides(spec: ReleaseSpec, frame: pd.DataFrame, now: Side, before: Sid
     ours, theirs = (
         shaped(spec, np.asarray(side.ask(rows), dtype=np.float64), len(rows), side.name) for side in (now, before)
     )
-    valid = is_valid(spec.task.kind, ours) & is_valid(spec.task.kind, theirs)
+    answered = [is_valid(spec.task.kind, each) for each in (ours, theirs)]
+    valid = answered[0] & answered[1]
+    unanswered = {name: int((~each).sum()) for name, each in zip(_OF_SIDES, (*answered, valid), strict=True)}
     sample = take_sample(spec, rows[valid].reset_index(drop=True), ours[valid])
     if sample.blocks < LEAST_BLOCKS:
-        return _too_few(spec, len(sample.y), sample.blocks)
+        return _too_few(spec, len(sample.y), sample.blocks, unanswered)
     sides = [
         metrics_of(spec, sample, answers, side.threshold)
         for side, answers in ((now, sample.score), (before, theirs[valid][sample.kept]))
@@ -81,7 +85,8 @@ def compare_sides(spec: ReleaseSpec, frame: pd.DataFrame, now: Side, before: Sid
     loss = gains[loss_name(spec.task.kind)]
     return Told(
         verdict=verdict_of(loss),
-        reason=f"{now.name} gains {_said(loss)} a row in {loss_name(spec.task.kind)} over {before.name}",
+        reason=f"{now.name} gains {_said(loss)} a row in {loss_name(spec.task.kind)} over {before.name}"
+        + _left_out(unanswered),
         n=len(sample.y),
         blocks=sample.blocks,
         metrics={
@@ -92,6 +97,7 @@ def compare_sides(spec: ReleaseSpec, frame: pd.DataFrame, now: Side, before: Sid
             }
             for name, gained in gains.items()
         },
+        unanswered=unanswered,
     )
 
 
@@ -112,24 +118,28 @@ def compare_with_holdout(spec: ReleaseSpec, since: pd.DataFrame, holdout: pd.Dat
     if not since[spec.data.label].notna().any():
         return not_measured("no labelled row landed since")
     found: list[tuple[Mapping[str, Metric], int, int]] = []
-    for frame in (since, holdout):
+    unanswered: dict[str, int] = {}
+    for name, frame in zip(_OF_ROWS, (since, holdout), strict=True):
         rows = frame[frame[spec.data.label].notna()].reset_index(drop=True)
         sample = take_sample(spec, rows, np.asarray(champion.ask(rows), dtype=np.float64))
+        unanswered[name] = sample.invalid
         if sample.blocks < LEAST_BLOCKS:
-            return _too_few(spec, len(sample.y), sample.blocks)
+            return _too_few(spec, len(sample.y), sample.blocks, unanswered)
         found.append((metrics_of(spec, sample, sample.score, champion.threshold), sample.blocks, len(sample.y)))
     told = {name: _worse(found, name) for name in _shown(spec, found[0][0])}
     worse = told[loss_name(spec.task.kind)][2]
     kept = Estimate(value=-worse.value, low=-worse.high, high=-worse.low, se=worse.se)
     return Told(
         verdict=verdict_of(kept),
-        reason=f"{champion.name} loses {_said(worse)} a row more than on its holdout, in {loss_name(spec.task.kind)}",
+        reason=f"{champion.name} loses {_said(worse)} a row more than on its holdout, in {loss_name(spec.task.kind)}"
+        + _left_out(unanswered),
         n=found[0][2],
         blocks=found[0][1],
         metrics={
             name: {"since": now.to_json(), "holdout": then.to_json(), "worse": more.to_json()}
             for name, (now, then, more) in told.items()
         },
+        unanswered=unanswered,
     )
 
 
@@ -146,9 +156,21 @@ def _shown(spec: ReleaseSpec, metrics: Mapping[str, Metric]) -> list[str]:
     return [name for name in (loss_name(spec.task.kind), *SHOWN) if name in metrics]
 
 
-def _too_few(spec: ReleaseSpec, n: int, blocks: int) -> Told:
+def _too_few(spec: ReleaseSpec, n: int, blocks: int, unanswered: Mapping[str, int]) -> Told:
     reason = f"{n} labelled rows in {blocks} blocks ({spec.split.block}); {LEAST_BLOCKS} blocks are needed"
-    return not_measured(reason, n, blocks)
+    return replace(not_measured(reason + _left_out(unanswered), n, blocks), unanswered=unanswered)
+
+
+def _left_out(unanswered: Mapping[str, int]) -> str:
+    """Return what is added to a sentence where rows were answered with no number; empty where none was.
+
+    >>> _left_out({"now": 3, "before": 1, "either": 4})
+    '; rows left out because they were answered with no number: now 3, before 1, either 4'
+    """
+    if not any(unanswered.values()):
+        return ""
+    counts = ", ".join(f"{name} {count:,}" for name, count in unanswered.items())
+    return f"; rows left out because they were answered with no number: {counts}"
 
 
 def _said(found: Estimate) -> str:
@@ -163,4 +185,5 @@ def told_json(told: Told) -> dict[str, Json]:
         "n": told.n,
         "blocks": told.blocks,
         "metrics": dict(told.metrics),
+        "unanswered": dict(told.unanswered),
     }

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import doctest
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from lockgate.adapters.sql_ledger import SqlLedger
+from lockgate.adapters.watched_since import WatchedSince
 from lockgate.bootstrap import Services
 from lockgate.config import load_settings
 from lockgate.core.alerting import alert, cron, messages
 from lockgate.core.alerting.watchdog import monitor_silence
 from lockgate.core.ids import Digest, Json, ModelName
 from lockgate.core.ledger import GENESIS, Event, LedgerRow
+from lockgate.core.monitoring.findings import Finding, State, Subject
+from lockgate.core.monitoring.judging import MonitorReport
 from lockgate.core.spec_sections.watching import AlertsSection, MonitoringSection
 from lockgate.line.alerting import DELIVER_S, WATCH_S, AlertWatch
+from lockgate.line.model_line import Line
+from lockgate.line.monitoring import tell
 from lockgate.line.watching import Watcher
 from lockgate.stages.alerting import alert_rows
 from tests.fakes import FakeClock
@@ -181,6 +187,97 @@ def test_a_watcher_that_was_restarted_does_not_take_back_that_the_monitor_is_sil
         services.ledger.append(FLIGHTS, Event.MONITORED, {})
         Watcher(services, lambda _: False, lambda _: ()).look(0.0)
         assert [row.payload["action"] for row in alert_rows(services.ledger, FLIGHTS)] == ["raised", "closed"]
+    finally:
+        services.ledger.close()
+
+
+NAIVE = '{"flight-delays": {"schedule": null, "since": "2013-03-04T12:00:00", "seen": "2013-03-04T12:00:00"}}'
+
+
+def watched_anew(services: Services) -> list[object]:
+    """Let a watcher that has just started look once; returns what the record says of alerts."""
+    Watcher(services, lambda _: False, lambda _: ()).look(0.0)
+    return [row.payload["action"] for row in alert_rows(services.ledger, FLIGHTS)]
+
+
+def test_a_watcher_that_restarts_more_often_than_the_limit_still_tells_that_the_monitor_is_silent(
+    tmp_path: Path,
+) -> None:
+    services = services_in(tmp_path)
+    assert isinstance(services.clock, FakeClock)
+    try:
+        champion(services)
+        services.ledger.append(FLIGHTS, Event.MONITORED, {})
+        schedule = services.spec(FLIGHTS).monitoring.schedule
+        assert schedule is not None
+        silent_s = services.spec(FLIGHTS).monitoring.alerts.silent_after_s
+        for _ in range(int((2 * 86_400 + silent_s) // 600)):  # every schedule of the checkout is due within two days
+            services.clock.advance(600)
+            if watched_anew(services):
+                break
+        assert watched_anew(services) == ["raised"]
+    finally:
+        services.ledger.close()
+
+
+def test_a_watcher_that_was_away_for_long_proves_nothing_by_what_was_due_meanwhile(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    assert isinstance(services.clock, FakeClock)
+    try:
+        champion(services)
+        assert watched_anew(services) == []
+        services.clock.advance(5 * 86_400)
+        assert watched_anew(services) == []
+    finally:
+        services.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"flight-delays": 3}', NAIVE, '{"flight-delays": {"since": "yesterday"}}']
+)
+def test_an_account_of_the_watch_that_cannot_be_read_begins_anew_and_is_written_again(
+    tmp_path: Path, content: str
+) -> None:
+    services = services_in(tmp_path)
+    assert isinstance(services.clock, FakeClock)
+    account = services.settings.home / "watched.json"
+    try:
+        champion(services)
+        assert watched_anew(services) == []
+        account.write_text(content)
+        assert watched_anew(services) == []
+        told = WatchedSince(account)
+        schedule = services.spec(FLIGHTS).monitoring.schedule
+        assert told.since(FLIGHTS, schedule, NOON + timedelta(minutes=10)) == NOON
+        assert told.since(FLIGHTS, "5 4 * * *", NOON + timedelta(minutes=10)) == NOON + timedelta(minutes=10)
+    finally:
+        services.ledger.close()
+
+
+def another_champion(services: Services) -> None:
+    payload: dict[str, Json] = {"environment": "production", "from": "b" * 64, "to": "c" * 64, "sequence": 2}
+    services.ledger.append(FLIGHTS, Event.TRAFFIC_INTENDED, {**payload, "why": "second"})
+    services.ledger.append(FLIGHTS, Event.TRAFFIC_VERIFIED, payload)
+
+
+def test_watcher_and_monitor_close_what_was_about_a_champion_that_serves_no_more(tmp_path: Path) -> None:
+    services = services_in(tmp_path)
+    assert isinstance(services.clock, FakeClock)
+    line = Line(services=services, spec=services.spec(FLIGHTS))
+    broken = Finding(model=FLIGHTS, name="quality.loss", subject=Subject.TRUTH, state=State.BROKEN, reason="no file")
+    report = MonitorReport(model=FLIGHTS, digest=Digest("b" * 64), at=NOON, state=State.BROKEN, findings=(broken,))
+    try:
+        champion(services)
+        tell(line, report)
+        services.clock.advance(60)
+        another_champion(services)
+        assert watched_anew(services) == ["raised", "closed"]
+        tell(line, replace(report, digest=Digest("c" * 64)))
+        champion(services)
+        tell(line, replace(report, findings=()))
+        rows = alert_rows(services.ledger, FLIGHTS)
+        assert [row.payload["action"] for row in rows] == ["raised", "closed", "raised", "closed"]
+        assert [row.payload["evidence"]["bundle"][0] for row in rows] == ["b", "b", "c", "c"]  # type: ignore[index, call-overload]  # JSON
     finally:
         services.ledger.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -249,3 +250,27 @@ def test_a_course_whose_curves_are_empty_has_no_figures(content: BoardContent) -
         drift=none, score_drift=none,
     )  # fmt: skip
     assert [figure.title for figure in figures(replace(content.models[0], course=empty))] == ["Traffic"]
+
+
+@pytest.mark.parametrize(
+    ("says", "commands"),
+    [
+        ("lockgate alert ack toy:loss:origin=EWR", ["lockgate alert ack toy:loss:origin=EWR"]),
+        ("look: lockgate at 2026-03-01T14:05; then wait", ["lockgate at 2026-03-01T14:05"]),
+        (
+            "lockgate alert silence toy:loss --reason 'known: a; b'",
+            ["lockgate alert silence toy:loss --reason 'known: a; b'"],
+        ),
+        ('lockgate approve R --reason "it is; yes": then wait', ['lockgate approve R --reason "it is; yes"']),
+        ("lockgate status: it says the model's state", ["lockgate status"]),
+        ("lockgate verify; lockgate status", ["lockgate verify", "lockgate status"]),
+        ("see what lockgate says: nothing", []),
+    ],
+)
+def test_a_command_is_drawn_whole_whatever_colons_and_quotes_it_has(
+    content: BoardContent, says: str, commands: list[str]
+) -> None:
+    need = Lamp(name="loss", light=Light.BAD, says="it rose", next=says)
+    page = board_html(replace(content, lamps=(need,)), live=False)
+    drawn = [html.unescape(each) for each in re.findall(r'<code class="do">(.*?)</code>', page)]
+    assert [each for each in drawn if each in says] == commands

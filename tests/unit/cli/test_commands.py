@@ -193,7 +193,14 @@ print("imported:", *sorted({{name.partition(".")[0] for name in sys.modules}}))
 
 
 def test_serve_hands_its_options_to_the_server_as_they_are() -> None:
-    result = CliRunner().invoke(app, ["serve", "--environment", "sandbox", "--port", "1"])
+    result = CliRunner().invoke(app, ["serve", "--json", "--environment", "sandbox", "--port", "1"])
     assert result.exit_code == 2
-    assert "--bundles" in result.stderr  # said by the server's own parser, which misses the rest
-    assert "--environment" not in result.stderr.partition("required:")[2]
+    assert "--bundles" in result.stdout  # said by the server's own parser, which misses the rest
+    assert "--environment" not in result.stdout.partition("required:")[2]
+
+
+def test_serve_tells_a_program_why_it_does_not_start() -> None:
+    result = CliRunner().invoke(app, ["serve", "--json", "--environment", "moon"])
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["exit_code"], said["error"]) == (2, 2, "BadInput")
+    assert "'production'" in said["message"]

@@ -86,13 +86,22 @@ def test_while_periods_are_left_a_change_is_not_recommended_yet(capsys: pytest.C
 
 def test_each_decision_is_shown_with_its_figures_or_why_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     took = {"release": "toy-0002", "at": "2024-03-01T10:00:00+00:00", "before": "a" * 64, "n": 900, "verdict": "right",
-            "reason": "it gains", "metrics": {"log_loss": {"gain": GAIN}}}  # fmt: skip
+            "reason": "it gains", "metrics": {"log_loss": {"gain": GAIN}},
+            "unanswered": {"now": 3, "before": 2, "either": 4}}  # fmt: skip
     held = {"seq": 9, "at": "2024-04-01T10:00:00+00:00", "times": 3, "champion": "b" * 64, "n": 0, "metrics": {},
             "verdict": "not measured", "reason": "no labelled row landed since"}  # fmt: skip
     report = {"model": "toy", "took_over": [took], "held_back": [held], "summary": "looked back: ...", "row": 12}
     counterfactual_command.show(Surface("counterfactuals"), report)  # type: ignore[arg-type]
     out = capsys.readouterr().out
-    for said in ("toy-0002", "a" * 12, "log_loss +0.0123 [+0.004, +0.02]", "right", "(3 times)", "row 12 of lockgate"):
+    for said in (
+        "toy-0002",
+        "a" * 12,
+        "log_loss +0.0123 [+0.004, +0.02]",
+        "right",
+        "(3 times)",
+        "row 12 of lockgate",
+        "900 (4 unanswered)",
+    ):
         assert said in out
     assert "no labelled row landed since" in out
 

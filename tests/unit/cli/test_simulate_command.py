@@ -44,6 +44,7 @@ def simulate(home: Path, *arguments: str) -> tuple[int, str]:
         "LOCKGATE_PROJECT": str(ROOT),
         "LOCKGATE_HOME": str(home),
         "LOCKGATE_PRODUCTION_PORT": "9",
+        "COLUMNS": "200",
     }
     result = CliRunner().invoke(app, ["simulate", *arguments], env=env)
     return result.exit_code, " ".join(result.stderr.split())
@@ -60,10 +61,10 @@ def services(taken: int = 0) -> Any:
         (("nobodys-model",), "there is no spec of a model 'nobodys-model'; models: flight-airtime"),
         (("flight-delays", "--rate", "10", "--speed", "3600"), "--rate and --speed both say how fast; give one"),
         (("flight-delays", "--rate", "0"), "a rate of 0.0 requests a second; it must be above 0"),
-        (("flight-delays", "--speed", "-1"), "a speed of -1.0; it must be above 0"),
+        (("flight-delays", "--speed", "-1"), "'--speed': Input should be greater than or equal to 0"),
         (("flight-delays", "--duration", "0"), "a duration of 0.0 s"),
-        (("flight-delays", "--entities", "0"), "0 clients"),
-        (("flight-delays", "--labels-after", "-2"), "labels after -2.0 s"),
+        (("flight-delays", "--entities", "0"), "'--entities': Input should be greater than or equal to 1"),
+        (("flight-delays", "--labels-after", "-2"), "'--labels-after': Input should be greater than or equal to 0"),
         (("flight-delays", "--faults", "errors=0.05"), "there is no fault 'errors'. There are skew=COLUMN*FACTOR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -207,6 +207,52 @@ def test_what_cannot_be_measured_says_why_and_the_others_are_told(world: World, 
     assert (told["held_back"][0]["verdict"] == "not measured") is (gone != "bundle")
 
 
+def without_numbers(ask: Any, *places: int) -> Any:
+    """Answer as before, but these rows with no number."""
+
+    def asked(frame: pd.DataFrame) -> Any:
+        answers = ask(frame).copy()
+        answers[list(places)] = np.nan
+        return answers
+
+    return asked
+
+
+def test_rows_that_were_answered_with_no_number_are_counted_and_said(world: World) -> None:
+    world.asked[A] = without_numbers(world.asked[A], 0, 1, 2)
+    world.asked[B] = without_numbers(world.asked[B], 2, 3)
+    world.switch(None, A)
+    world.switch(A, B, "toy-0002")
+    world.decide(train=False)
+    found = world.look()
+    (took,), (held,) = found["took_over"], found["held_back"]
+    assert took["unanswered"] == {"now": 2, "before": 3, "either": 4}
+    assert took["n"] == len(world.rows) - 4
+    assert "answered with no number: now 2, before 3, either 4" in took["reason"]
+    assert held["unanswered"] == {"since": 2, "holdout": 2}
+    assert held["n"] == len(world.rows) - 2
+    assert "answered with no number: since 2, holdout 2" in held["reason"]
+    assert world.recorded[-1].payload["took_over"][0]["unanswered"] == took["unanswered"]
+
+
+def test_a_side_that_answered_nothing_is_not_told_as_rows_that_did_not_land(world: World) -> None:
+    world.asked[B] = lambda frame: np.full(len(frame), np.nan)
+    world.switch(None, A)
+    world.switch(A, B, "toy-0002")
+    (took,) = world.look()["took_over"]
+    assert took["verdict"] == "not measured"
+    assert took["unanswered"]["now"] == len(world.rows)
+    assert "answered with no number: now 1,200" in took["reason"]
+
+
+def test_where_every_row_was_answered_nothing_is_said_of_it(world: World) -> None:
+    world.switch(None, A)
+    world.switch(A, B, "toy-0002")
+    (took,) = world.look()["took_over"]
+    assert took["unanswered"] == {"now": 0, "before": 0, "either": 0}
+    assert "no number" not in took["reason"]
+
+
 def test_a_table_that_does_not_answer_is_no_finding(world: World) -> None:
     world.switch(None, A)
     world.switch(A, B)

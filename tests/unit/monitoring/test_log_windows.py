@@ -283,6 +283,22 @@ def test_a_label_that_contradicts_holds_from_then_on_and_one_that_repeats_counts
     assert losses == [right] * 4 + [wrong] * 2 + [(0, 0.0, 1)] * 2
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_label_that_came_last_holds_whichever_worker_it_was_told(world: LogWorld, at_once: bool) -> None:
+    world.log(world.record(1, outputs={"probability": np.array([0.25], np.float32), "label": ["no"]}))
+    told = []
+    for name, (label, second) in enumerate([("yes", 9), ("no", 8)]):  # the segment that was opened first has the last
+        received = f"2026-01-03T12:00:0{second}+00:00"
+        world.label({"prediction_id": "p-00001", "label": label, "received": received}, name=str(name))
+        if not at_once:
+            world.archive()
+            told.append(world.summary())
+    told.append(world.summary())
+    world.archive()
+    told.append(world.summary())
+    assert {(each.labels.n, each.labels.loss) for each in told} == {(1, 0.75**2)}
+
+
 def test_a_label_known_before_its_prediction_is_in_the_first_bin(world: LogWorld) -> None:
     world.log(world.record(1))
     world.label({"prediction_id": "p-00001", "label": "yes"}, after=timedelta(days=-1))

@@ -33,6 +33,7 @@ class FakeGround:
         alarms: What the monitor finds by month; None: there is no monitor.
         killed_in: The month whose data kills the process when it lands.
         unfit: The months of whose data no fit can be made aside.
+        harmed: How a release ends that harm starts in a month.
         rows: The ledger's.
     """
 
@@ -41,6 +42,8 @@ class FakeGround:
     alarms: Mapping[str, tuple[Alarm, ...]] | None = None
     killed_in: str = ""
     unfit: tuple[str, ...] = ()
+    harmed: Mapping[str, str] = field(default_factory=dict)
+    by_harm_so_far: list[Ended] = field(default_factory=list)
     rows: tuple[LedgerRow, ...] = ()
     calls: list[str] = field(default_factory=list)
     served: str = ""
@@ -76,6 +79,8 @@ class FakeGround:
             self.killed_in = ""
             raise Killed
         self.calls.append(f"land {'+'.join(months)} about {about}")
+        if last in self.harmed:
+            self._started_by_harm(last)
         outcome = self.outcomes.get(last, "promoted")
         if outcome == "held back":
             return Ended(decision="held back", why="too few new rows")
@@ -84,6 +89,17 @@ class FakeGround:
             self.served = f"fit-{last}"
         gate = "champion" if outcome == "blocked" else ""
         return Ended(decision="released", why="new data", release=f"fit-{last}", outcome=outcome, gate=gate)
+
+    def _started_by_harm(self, month: str) -> None:
+        release, outcome = f"harm-{month}", self.harmed[month]
+        self.fits.append(release)
+        self.served = release if outcome == "promoted" else self.served
+        gate = "champion" if outcome == "blocked" else ""
+        ended = Ended(decision="released", why="degradation: loss", release=release, outcome=outcome, gate=gate)
+        self.by_harm_so_far.append(ended)
+
+    def by_harm(self) -> tuple[Ended, ...]:
+        return tuple(self.by_harm_so_far)
 
     def beside(self) -> tuple[int, int]:
         return 10, 8

@@ -5,9 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
+import pytest
+
 from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.replay_cost import cost, stage_seconds
+from lockgate.core.replay_plan import KILLED
+from lockgate.core.rollout.record import PROCESS_GONE
 from tests.unit.replay.test_replay_plan import POLICY_DONE
 
 Told: TypeAlias = tuple[float, Event, dict[str, Json]]
@@ -72,6 +76,41 @@ def test_what_passed_while_a_release_was_killed_or_away_is_nobodys_cost() -> Non
         (5000.0, Event.RELEASE_ENDED, {"outcome": "failed"}),
     )
     assert stage_seconds(rows(*away)) == {"ingest_data": 5.0, "validate_data": 2.0}
+
+
+@pytest.mark.parametrize("reason", [KILLED, PROCESS_GONE])
+def test_what_passed_while_a_rollout_had_lost_its_process_is_nobodys_cost(reason: str) -> None:
+    gone: tuple[Told, ...] = (
+        *RELEASED[:9],
+        (60.0, Event.ROUTING_INTENDED, {}),
+        (61.0, Event.ROUTING_VERIFIED, {}),
+        (62.0, Event.ROLLOUT_MOVED, {"event": {"kind": "placed"}}),
+        (64.0, Event.ROLLOUT_LOOK, {}),
+        (9_000.0, Event.ROUTING_INTENDED, {}),
+        (9_001.0, Event.ROUTING_VERIFIED, {}),
+        (9_002.0, Event.ROLLOUT_ENDED, {"verdict": "inconclusive", "reason": f"{reason}; the routing is another's"}),
+        (9_003.0, Event.RELEASE_ENDED, {"outcome": "failed"}),
+    )
+    assert stage_seconds(rows(*gone))["promote"] == 64.0 - 45.0
+
+
+def test_what_passed_until_another_process_took_a_rollout_over_is_nobodys_cost() -> None:
+    taken_over: tuple[Told, ...] = (
+        *RELEASED[:9],
+        (64.0, Event.ROLLOUT_LOOK, {}),
+        (900.0, Event.ROLLOUT_MOVED, {"event": {"kind": "resumed", "now": 1.0}}),
+        (904.0, Event.TRAFFIC_VERIFIED, {"environment": "production"}),
+        (905.0, Event.ROLLOUT_ENDED, {"verdict": "promote", "reason": "no worse"}),
+    )
+    assert stage_seconds(rows(*taken_over))["promote"] == (64.0 - 45.0) + 5.0
+
+
+def test_a_rollout_that_ended_inconclusive_by_itself_is_counted_whole() -> None:
+    waited: tuple[Told, ...] = (
+        *RELEASED[:9],
+        (230.0, Event.ROLLOUT_ENDED, {"verdict": "inconclusive", "reason": "it took longer than it may"}),
+    )
+    assert stage_seconds(rows(*waited))["promote"] == 185.0
 
 
 def test_releases_that_overlap_are_told_apart() -> None:

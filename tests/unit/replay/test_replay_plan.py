@@ -208,6 +208,7 @@ def test_months_that_nothing_watched_count_as_that_and_never_as_quiet() -> None:
 def test_outcomes_count_releases_gates_and_what_was_held_back() -> None:
     assert comparison.outcomes(POLICY_DONE) == {
         "opened": 2,
+        "by_harm": 0,
         "held_back": 1,
         "outcomes": {"blocked": 1, "promoted": 1},
         "stopped_by": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from lockgate.core.ids import Digest, Json, ModelName, ReleaseId
 from lockgate.core.ledger import Event
 from lockgate.core.replay_plan import Ended
 from lockgate.line.model_line import Line
-from lockgate.line.replay_release import again_where_busy, await_end, taken_up
+from lockgate.line.replay_release import again_where_busy, await_end, await_none, started_by_harm, taken_up
 from lockgate.ports import Batch
 from lockgate.spec_file import parse_spec
 from tests.e2e.toy_project import HUMAN, spec
@@ -190,3 +191,40 @@ def test_after_a_kill_an_answer_that_held_the_waiting_file_back_counts(line: Lin
 def _started(line: Line) -> list[str]:
     runs: Any = line.services.runs
     return list(runs.started)
+
+
+HARM: dict[str, Json] = {"reason": "degradation: quality.loss: worse", "started_by": "monitor", "run": "r"}
+ASKED: dict[str, Json] = {"train": True, "why": "harm", "trigger": {"kind": "degradation"}}
+
+
+def test_releases_that_harm_started_are_told_apart_by_who_started_them(line: Line) -> None:
+    append(line, Event.RELEASE_OPENED, HARM, RELEASE)
+    assert started_by_harm(line) == (), "it has not ended"
+    append(line, Event.RELEASE_ENDED, {"outcome": "blocked", "reason": "AUC", "gate": "champion"}, RELEASE)
+    by_hand = ReleaseId("toy-0003")
+    append(line, Event.RELEASE_OPENED, HARM | {"started_by": "ada"}, by_hand)
+    append(line, Event.RELEASE_ENDED, {"outcome": "failed", "reason": "x"}, by_hand)
+    (found,) = started_by_harm(line)
+    assert (found.release, found.outcome, found.gate) == (RELEASE, "blocked", "champion")
+    assert found.why == "degradation: quality.loss: worse"
+
+
+def test_a_release_that_harm_asked_for_is_awaited_though_it_has_not_begun(line: Line) -> None:
+    append(line, Event.RETRAINING_DECIDED, ASKED)
+
+    def begin() -> None:
+        append(line, Event.RELEASE_OPENED, HARM, RELEASE)
+        append(line, Event.RELEASE_ENDED, {"outcome": "blocked", "reason": "AUC", "gate": "champion"}, RELEASE)
+
+    run = threading.Timer(0.2, begin)
+    run.start()
+    await_none(line)
+    assert [each.release for each in started_by_harm(line)] == [RELEASE]
+    run.join()
+
+
+@pytest.mark.parametrize("said", [HELD, ASKED | {"train": False}, ASKED | {"trigger": {"kind": "new_data"}}])
+def test_what_was_refused_or_asked_by_others_is_not_waited_for(line: Line, said: dict[str, Json]) -> None:
+    append(line, Event.RETRAINING_DECIDED, said)
+    await_none(line)
+    assert started_by_harm(line) == ()

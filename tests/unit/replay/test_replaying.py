@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from lockgate.adapters.replay_report import report_html
 from lockgate.core.replay_plan import Alarm, months_of
 from lockgate.core.replay_waits import without_waits
-from lockgate.core.replay_words import headline, month_rows
+from lockgate.core.replay_words import failed_fits, headline, month_rows
 from lockgate.errors import BadInput, NotBlessed
 from lockgate.line.replay_state import STATE, Asked
 from lockgate.line.replaying import RESULT, Policy, replay
@@ -163,6 +164,60 @@ def test_where_no_fit_can_be_made_aside_the_calendar_keeps_the_one_before_and_th
     result: Any = replay(asked(tmp_path), [policy(ground)], heard.append)
     assert result["policies"][0]["months"][0]["monthly"] == "fit-feb"
     assert any("no monthly fit, fit-feb stays: too few rows" in each for each in heard)
+    (told,) = result["policies"]
+    assert [each["monthly_failed"] for each in told["months"]] == ["too few rows", ""]
+    says = "no fit of mar's data for the monthly curve, which keeps fit-feb: too few rows"
+    assert failed_fits(told) == [says]
+    assert "which keeps fit-feb: too few rows." in report_html(result)
+
+
+def test_a_release_that_harm_started_is_in_its_months_rows_and_counted(tmp_path: Path) -> None:
+    ground = FakeGround(harmed={"mar": "blocked"}, outcomes={"mar": "held back"})
+    result: Any = replay(asked(tmp_path), [policy(ground)], quiet)
+    (told,) = result["policies"]
+    assert [[each["release"] for each in month["harm"]] for month in told["months"]] == [["harm-mar"], []]
+    assert told["releases"] == {
+        "opened": 2,
+        "by_harm": 1,
+        "held_back": 1,
+        "outcomes": {"blocked": 1, "promoted": 1},
+        "stopped_by": {"champion": 1},
+    }
+    _, rows = month_rows(told)
+    assert [row[0] for row in rows] == ["mar", "mar, by harm", "apr"]
+    assert rows[1][-3:-1] == ("harm-mar blocked by champion, started by harm", "degradation: loss")
+    assert "started by harm" not in "".join(rows[2])
+    page = report_html(result)
+    assert "mar, by harm" in page
+    assert "1 of the releases were started by harm" in page
+
+
+def test_a_champion_that_harm_brought_is_judged_on_the_month_that_it_served(tmp_path: Path) -> None:
+    ground = FakeGround(harmed={"mar": "promoted"}, outcomes={"mar": "blocked", "apr": "held back"})
+    result: Any = replay(asked(tmp_path), [policy(ground)], quiet)
+    (told,) = result["policies"]
+    assert [each["champion"] for each in told["months"]] == ["fit-feb", "harm-mar"]
+    assert told["cost"]["takeovers"]["served"] == 1
+    assert [(each["release"], each["judged_on"]) for each in told["takeovers"]] == [("harm-mar", "apr")]
+
+
+def test_of_two_that_took_over_in_a_month_only_the_one_that_served_the_next_is_judged(tmp_path: Path) -> None:
+    result: Any = replay(asked(tmp_path), [policy(FakeGround(harmed={"mar": "promoted", "apr": "promoted"}))], quiet)
+    (told,) = result["policies"]
+    judged = [(each["release"], each["judged_on"]) for each in told["takeovers"]]
+    assert judged == [("harm-mar", None), ("fit-mar", "apr"), ("harm-apr", None), ("fit-apr", "may")]
+    assert told["cost"]["takeovers"]["served"] == 4
+    assert [each["harm"][0]["release"] for each in told["months"]] == ["harm-mar", "harm-apr"]
+
+
+def test_a_release_by_harm_is_not_lost_where_the_replay_was_killed_after_it(tmp_path: Path) -> None:
+    ground = FakeGround(harmed={"mar": "blocked"}, killed_in="mar")
+    ground._started_by_harm("mar")
+    ground.harmed = {}
+    with pytest.raises(Killed):
+        replay(asked(tmp_path), [policy(ground)], quiet)
+    result: Any = replay(asked(tmp_path), [policy(ground)], quiet)
+    assert [len(month["harm"]) for month in result["policies"][0]["months"]] == [1, 0]
 
 
 def test_a_state_of_before_monthly_fits_were_kept_reads_as_it_did(tmp_path: Path) -> None:
@@ -170,7 +225,7 @@ def test_a_state_of_before_monthly_fits_were_kept_reads_as_it_did(tmp_path: Path
     state = tmp_path / "out" / STATE
     old = json.loads(state.read_text())
     for month in old["policies"][0]["months"]:
-        for name in ("monthly", "beside_asked", "beside_answered"):
+        for name in ("monthly", "beside_asked", "beside_answered", "harm", "monthly_failed"):
             del month[name]
     state.write_text(json.dumps(old))
     result: Any = replay(asked(tmp_path), [policy(FakeGround(fits=["fit-feb", "fit-mar", "fit-apr"]))], quiet)

@@ -72,7 +72,7 @@ def test_every_spec_of_the_checkout_is_read(path: Path) -> None:
         ("training.family", "estimator", "training: family: estimator and training.estimator go together"),
         ("split.method", "group", "split.group: name the column"),
         ("retraining.schedule", "monthly", "is not a cron of five fields"),
-        ("approval", {"timeout_s": 10, "remind_before_s": 20}, "remind_before_s must be less than"),
+        ("approval", {"timeout_s": 10, "remind_before_s": 20}, "remind_before_s is 20; it must be less than"),
         ("model", {"name": "toy", "risk": "high"}, None),
         ("serving.requests.out_of_range", "maybe", "serving.requests.out_of_range: .*'refuse', 'clip' or 'flag'"),
         ("serving.requests.out_of_rnage", "clip", "unknown key 'out_of_rnage'; did you mean 'out_of_range'"),

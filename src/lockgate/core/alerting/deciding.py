@@ -1,7 +1,8 @@
 """Which rows a run's findings bring: an alert is raised, repeated, closed, or left alone.
 
-What is clear must have been measured: a finding without data, or one that a run did not bring, closes nothing. What
-could not be measured although it should have been (`broken`) is told like harm.
+What is clear must have been measured: a finding without data, or one that a run did not bring, closes nothing. What an
+alert was about may serve no more (`superseded`): it closes, and says so. What could not be measured although it should
+have been (`broken`) is told like harm.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ WORSE = 2.0
 FLAPS = 3
 """An alert that opens and closes is told of so many times within one repeat interval. Ours: the fourth says no more."""
 _ALARMS = ("HARM", "BROKEN")
-_CLEAR = ("OK", "NOISE")
+_CLEAR = ("OK", "NOISE", "SUPERSEDED")  # the last: see superseded.py
 
 
 class Found(Protocol):
@@ -39,7 +40,7 @@ class Found(Protocol):
 
     @property
     def state(self) -> str:
-        """One of ok, harm, noise, no_data, broken; in any case."""
+        """One of ok, harm, noise, no_data, broken, superseded; in any case."""
         ...
 
     @property

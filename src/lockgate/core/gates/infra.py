@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Le
 
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
 from lockgate.core.gates.answered import none_wrong
 from lockgate.core.gates.measured import count, names, number
 from lockgate.core.ids import Json, Stage
-from lockgate.core.spec import Positive, Seconds
+from lockgate.core.spec import Seconds
+from lockgate.core.spec_sections.units import Bytes
 from lockgate.core.verdict import Check, Direction, GateReport, compare, report
 
 
@@ -29,8 +33,8 @@ class Thresholds:
     """
 
     load_time_s: Seconds = 30.0
-    memory_bytes: Positive = 1024**3
-    tries: Positive = 3
+    memory_bytes: Bytes = 1024**3
+    tries: Annotated[int, Gt(0), Le(1_000)] = 3
 
 
 _NONE_WRONG = (

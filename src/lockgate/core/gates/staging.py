@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Le
 
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
@@ -29,7 +32,7 @@ class Thresholds:
         replay_min: With fewer replayed requests the share says nothing.
     """
 
-    readback_requests: Positive = 5
+    readback_requests: Annotated[int, Gt(0), Le(10_000)] = 5
     agreement_fraction: Fraction | None = None
     replay_min: Positive = 200
 

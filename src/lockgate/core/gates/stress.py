@@ -10,9 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from annotated_types import Ge
 
 from lockgate.core.evidence import Evidence
 from lockgate.core.gates import Gate
@@ -20,6 +17,7 @@ from lockgate.core.gates.measured import count, number, value_at
 from lockgate.core.gates.stress_server import memory_growth, survived, witness, witnessed
 from lockgate.core.ids import Json, Stage
 from lockgate.core.spec import Fraction, Positive, Seconds
+from lockgate.core.spec_sections.units import AboveZero, MaybeSeconds, Milliseconds, Ratio
 from lockgate.core.verdict import Check, Direction, GateReport, Verdict, compare, doubted, not_applicable, report
 
 _ECHO_SHARE = 0.95  # ours: what the generator must keep of the rate that it asks of a server
@@ -46,15 +44,15 @@ class Thresholds:
         requests_min: Fewer requests at the target rate behind a percentile say nothing.
     """
 
-    target_rps: Seconds = 50.0
+    target_rps: Ratio = 50.0
     duration_s: Seconds = 20.0
-    soak_s: Annotated[float, Ge(0)] = 0.0
-    p95_ms: Seconds = 100.0
-    p99_ms: Seconds = 250.0
+    soak_s: MaybeSeconds = 0.0
+    p95_ms: Milliseconds = 100.0
+    p99_ms: Milliseconds = 250.0
     error_fraction: Fraction = 0.0
     achieved_fraction: Fraction = 0.95
-    champion_ratio: Seconds = 1.5
-    memory_growth_bytes: Seconds = 20_000.0
+    champion_ratio: Ratio = 1.5
+    memory_growth_bytes: AboveZero = 20_000.0
     generator_floor_fraction: Fraction = 0.5
     requests_min: Positive = 100
 

@@ -206,6 +206,8 @@ class Told:
         n: Rows.
         blocks: Blocks they are in.
         metrics: By name: for a take-over `now`, `before` and `gain`; for a no `since`, `holdout` and `worse`.
+        unanswered: Labelled rows that were answered with no number, and are not among `n`, by who or what they are of:
+            for a take-over `now`, `before`, and `either` of them; for a no `since` and `holdout`.
     """
 
     verdict: Verdict
@@ -213,6 +215,7 @@ class Told:
     n: int = 0
     blocks: int = 0
     metrics: Mapping[str, Json] = field(default_factory=dict)
+    unanswered: Mapping[str, int] = field(default_factory=dict)
 
 
 def summary(took: Sequence[tuple[TookOver, Told]], held: Sequence[tuple[HeldBack, Told]]) -> str:

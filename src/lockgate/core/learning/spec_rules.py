@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from lockgate.core.alerting.cron import problem
 from lockgate.core.learning.windows import span_of
 from lockgate.core.spec import Automation, ReleaseSpec, Risk, RolloutStrategy, SplitMethod, Window
 from lockgate.core.spec_sections.release import ApprovalMode
@@ -29,8 +30,10 @@ def retraining_problems(spec: ReleaseSpec, *, asks_for_people: bool) -> Iterator
         asks_for_people: Whether the file itself says `approval.mode: human`.
     """
     section = spec.retraining
-    if section.schedule is not None and len(section.schedule.split()) != 5:
-        yield f"retraining.schedule: {section.schedule!r} is not a cron of five fields, e.g. '0 6 1 * *'"
+    for key, schedule in (("retraining", section.schedule), ("monitoring", spec.monitoring.schedule)):
+        wrong = None if schedule is None else problem(schedule)
+        if wrong is not None:
+            yield f"{key}.schedule: {wrong}"
     yield from _automation(spec, asks_for_people=asks_for_people)
     yield from _window(spec)
     for place, incident in enumerate(section.quarantine):

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from lockgate.core.ids import Digest, Json, ReleaseId, as_float, to_json
 from lockgate.core.ledger import Event, LedgerRow
@@ -48,8 +49,11 @@ from lockgate.errors import IntegrityError
 
 MOVES = (Event.ROLLOUT_BEGUN, Event.ROLLOUT_LOOK, Event.ROLLOUT_MOVED, Event.ROLLOUT_ENDED)
 """Rows that only who carries a rollout writes: `RolloutRecord.last` is the last of them."""
+PROCESS_GONE: Final = "its process is gone and nobody took it over"
+"""The reason with which a rollout is ended that nobody carries any more."""
 __all__ = [
     "MOVES",
+    "PROCESS_GONE",
     "Asked",
     "JudgedLook",
     "LookRow",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Gt, Le, MinLen
 
-from lockgate.core.spec_sections.units import Positive
+from lockgate.core.spec_sections.units import Days, MaybeSeconds
 
 
 class SplitMethod(StrEnum):
@@ -53,7 +53,7 @@ class DataSection:
     prepare: str | None = None
     sample: str | None = None
     sample_batches: tuple[str, ...] = ()
-    label_delay_s: Annotated[float, Ge(0)] = 0.0
+    label_delay_s: MaybeSeconds = 0.0
     duplicates: str = "refuse"
 
     @property
@@ -78,10 +78,10 @@ class SplitSection:
     """
 
     method: SplitMethod = SplitMethod.TIME
-    validation_days: Positive = 7
-    holdout_days: Positive = 21
+    validation_days: Days = 7
+    holdout_days: Days = 21
     validation_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.15
     holdout_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.2
     group: str | None = None
     block: str = "day"
-    train_window_days: Positive | None = None
+    train_window_days: Days | None = None

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 
-from lockgate.core.spec_sections.units import Scalar, Seconds
+from lockgate.core.spec_sections.units import AboveZero, Amount, Scalar, Seconds, Signed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class SliceColumn:
 
     column: str
     values: tuple[str, ...] | None = None
-    edges: Annotated[tuple[float, ...], MinLen(1)] | None = None
+    edges: Annotated[tuple[Signed, ...], MinLen(1)] | None = None
     bins: Annotated[int, Ge(2), Le(20)] | None = None
 
 
@@ -43,7 +43,7 @@ class SliceSection(SliceColumn):
     """
 
     across: SliceColumn | None = None
-    min_rows: Annotated[int, Ge(30)] | None = None
+    min_rows: Annotated[int, Ge(30), Le(1_000_000_000)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class CostsSection:
             evaluation and by the server; null: for the likeliest.
     """
 
-    false_positive: Annotated[float, Ge(0)] = 1.0
-    false_negative: Annotated[float, Ge(0)] = 1.0
-    matrix: Mapping[str, Mapping[str, Annotated[float, Ge(0)]]] | None = None
+    false_positive: Amount = 1.0
+    false_negative: Amount = 1.0
+    matrix: Mapping[str, Mapping[str, Amount]] | None = None
 
     def by_index(self, classes: tuple[str, ...]) -> tuple[tuple[float, ...], ...] | None:
         """Return the matrix by class index, row for what happened; None when there is none."""
@@ -89,7 +89,7 @@ class InvariantSection:
 
     column: str
     values: Annotated[tuple[Scalar, ...], MinLen(2)]
-    tolerance: Annotated[float, Ge(0)]
+    tolerance: Amount
     rows_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
@@ -107,10 +107,10 @@ class DirectionalSection:
     """
 
     column: str
-    step: float
+    step: Signed
     answer: Effect
     of: str | None = None
-    tolerance: Annotated[float, Ge(0)] = 0.0
+    tolerance: Amount = 0.0
     rows_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
 
 
@@ -126,7 +126,7 @@ class RobustnessSection:
         directional: Changes whose effect has a known sign.
     """
 
-    noise: Mapping[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    noise: Mapping[str, AboveZero] = field(default_factory=dict)
     invariant: tuple[InvariantSection, ...] = ()
     directional: tuple[DirectionalSection, ...] = ()
 

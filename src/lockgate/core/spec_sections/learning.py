@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Le
 
-from lockgate.core.spec_sections.units import Positive
+from lockgate.core.spec_sections.units import AboveZero, Days, MaybeSeconds, Positive
 
 
 class Automation(StrEnum):
@@ -55,7 +55,7 @@ class RetrainingSection:
     Attributes:
         automation: notify: people are told, and start it; train: gates judge it, `approval` decides; approve: passing
             gates approve it (never for risk: high); full: as approve, and only through a canary.
-        schedule: Cron in UTC for the scheduled deployment; null: none.
+        schedule: Cron of five fields in UTC for the scheduled deployment; null: none.
         on_new_data: Whether a landed batch starts one.
         on_degradation: Whether harm found by the monitor, shown by labels, starts one.
         on_code_change: Whether one is started when program or spec are no longer those of the newest release.
@@ -75,11 +75,11 @@ class RetrainingSection:
     on_new_data: bool = True
     on_degradation: bool = True
     on_code_change: bool = False
-    cooldown_s: Annotated[float, Ge(0)] = 0.0
-    min_new_rows: Annotated[int, Ge(0)] = 1
+    cooldown_s: MaybeSeconds = 0.0
+    min_new_rows: Annotated[int, Ge(0), Le(1_000_000_000)] = 1
     most_per_week: Positive = 14  # ours: two a day; a release takes minutes, and a person wants to read its dossier
-    cost: Annotated[float, Gt(0)] | None = None
+    cost: AboveZero | None = None
     window: Window = Window.EXPANDING
-    window_days: Positive | None = None
-    half_life_days: Positive | None = None
+    window_days: Days | None = None
+    half_life_days: Days | None = None
     quarantine: tuple[IncidentSection, ...] = ()

@@ -9,7 +9,16 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from lockgate.core.spec_sections.rollout_conditions import ProxySection, StabilitySection, SubpopulationSection
-from lockgate.core.spec_sections.units import Fraction, Positive, Seconds
+from lockgate.core.spec_sections.units import (
+    AboveZero,
+    Amount,
+    Days,
+    Fraction,
+    MaybeSeconds,
+    Positive,
+    Seconds,
+    Weight,
+)
 
 Share = Annotated[float, Gt(0), Le(1)]
 Error = Annotated[float, Gt(0), Lt(0.5)]
@@ -59,7 +68,7 @@ class StepSection:
     shadow: Share | None = None
     set_weight: Share | None = None
     pause: str | None = None
-    bake_s: Annotated[float, Ge(0)] = 0.0
+    bake_s: MaybeSeconds = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +79,7 @@ class ErrorsGuardrail:
         weight: Its part of `alpha`, relative to the others'.
     """
 
-    weight: Annotated[float, Gt(0)] = 2.0
+    weight: Weight = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +94,10 @@ class LatencyGuardrail:
         block_s: Length of a block, in seconds.
     """
 
-    weight: Annotated[float, Gt(0)] = 1.0
+    weight: Weight = 1.0
     quantile: Annotated[float, Gt(0), Lt(1)] = 0.95
-    tolerated_ratio: Annotated[float, Ge(1)] = 1.5
-    tolerated_ms: Annotated[float, Ge(0)] = 2.0
+    tolerated_ratio: Annotated[float, Ge(1), Le(1_000_000)] = 1.5
+    tolerated_ms: Annotated[float, Ge(0), Le(86_400_000)] = 2.0
     block_s: Seconds = 30.0
 
 
@@ -102,8 +111,8 @@ class ScoreGuardrail:
             value's unit.
     """
 
-    weight: Annotated[float, Gt(0)] = 0.5
-    tolerated: Annotated[float, Gt(0)] = 0.1
+    weight: Weight = 0.5
+    tolerated: AboveZero = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +123,7 @@ class ContractGuardrail:
         weight: Its part of `alpha`, relative to the others'.
     """
 
-    weight: Annotated[float, Gt(0)] = 0.5
+    weight: Weight = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +136,8 @@ class QualityGuardrail:
         coverage: Least share of answers that must have a label for the guardrail to say anything.
     """
 
-    weight: Annotated[float, Gt(0)] = 1.0
-    tolerated: Annotated[float, Ge(0)] = 0.0
+    weight: Weight = 1.0
+    tolerated: Amount = 0.0
     coverage: Fraction = 0.0
 
 
@@ -148,8 +157,8 @@ class KpiGuardrail:
     name: str
     file: str
     higher_is_worse: bool = False
-    weight: Annotated[float, Gt(0)] = 1.0
-    tolerated: Annotated[float, Ge(0)] = 0.0
+    weight: Weight = 1.0
+    tolerated: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +208,8 @@ class PlanSection:
 
     metric: Metric | None = None
     proxy: ProxySection | None = None
-    margin: Annotated[float, Gt(0)] = 0.02
-    sd: Annotated[float, Gt(0)] | None = None
+    margin: AboveZero = 0.02
+    sd: AboveZero | None = None
     looks: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     alpha: Error = 0.025
     power: Annotated[float, Gt(0.5), Lt(1)] = 0.92
@@ -221,7 +230,7 @@ class BanditSection:
         discount: What a period takes off the weight of older rewards, 0 to 1; 1 forgets nothing.
     """
 
-    periods: Positive = 12
+    periods: Annotated[int, Gt(0), Le(10_000)] = 12
     period_s: Seconds = 300.0
     floor: Annotated[float, Gt(0), Lt(0.5)] = 0.1
     discount: Annotated[float, Gt(0), Le(1)] = 1.0
@@ -238,7 +247,7 @@ class DrillSection:
         restored_within_s: From the fault to the champion alone, in seconds; more fails the drill.
     """
 
-    every_days: Positive = 30
+    every_days: Days = 30
     production: bool = False
     weight: Share = 0.05
     restored_within_s: Seconds = 10.0
@@ -283,5 +292,5 @@ class RolloutSection:
     look_s: Annotated[float, Ge(0.2), Le(3600)] = 10.0
     max_duration_s: Seconds | None = None
     lease_s: Annotated[float, Ge(2), Le(3600)] = 10.0
-    readback_requests: Positive = 5
+    readback_requests: Annotated[int, Gt(0), Le(10_000)] = 5
     timeout_s: Seconds = 60.0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from lockgate.core.spec_sections.units import Fraction, Positive, Seconds
+from lockgate.core.spec_sections.units import AboveZero, Amount, Fraction, Positive, Seconds, Signed, Weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +32,13 @@ class SubpopulationSection:
 
     column: str
     values: tuple[str, ...] | None = None
-    edges: tuple[float, ...] | None = None
+    edges: tuple[Signed, ...] | None = None
     most: Annotated[int, Ge(2), Le(100)] = 20
     fewest: Positive = 100
     may_be_small: bool = False
-    score_tolerated: Annotated[float, Gt(0)] | None = None
-    loss_tolerated: Annotated[float, Ge(0)] | None = None
-    weight: Annotated[float, Gt(0)] = 1.0
+    score_tolerated: AboveZero | None = None
+    loss_tolerated: Amount | None = None
+    weight: Weight = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +56,9 @@ class StabilitySection:
         worst_alpha: Chance that any day at all is called worse than the margin where none is.
     """
 
-    days: Annotated[int, Ge(4)] = 7
+    days: Annotated[int, Ge(4), Le(36_500)] = 7
     day_s: Seconds = 86_400.0
-    begins_s: Annotated[float, Ge(0)] = 0.0
+    begins_s: Annotated[float, Ge(0), Le(86_400)] = 0.0
     day_within: Annotated[float, Gt(0.5), Lt(1)] = 0.9
     worst_alpha: Annotated[float, Gt(0), Lt(0.5)] = 0.05
 
@@ -89,6 +89,6 @@ class ProxySection:
 
     metric: ProxyMetric
     because: str
-    margin: Annotated[float, Gt(0)] = 0.02
-    sd: Annotated[float, Gt(0)] | None = None
+    margin: AboveZero = 0.02
+    sd: AboveZero | None = None
     coverage: Fraction = 0.8

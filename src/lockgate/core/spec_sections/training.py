@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le
 
-from lockgate.core.spec_sections.units import Positive, Scalar, Seconds
+from lockgate.core.spec_sections.units import Bytes, Positive, Scalar, Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class TrainingSection:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     early_stopping_rounds: Positive | None = 20
     search: SearchSection | None = None
-    seed: Annotated[int, Ge(0)] = 7
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 7
     time_limit_s: Seconds = 900.0
-    memory_limit_bytes: Positive = 8 * 1024**3
-    threads: Positive | None = None
+    memory_limit_bytes: Bytes = 8 * 1024**3
+    threads: Annotated[int, Gt(0), Le(1_024)] | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from lockgate.core.spec_sections.units import Fraction, Positive, Seconds
+from lockgate.core.spec_sections.units import Amount, Days, Fraction, Milliseconds, Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,11 @@ class SloSection:
     """
 
     available: Annotated[float, Gt(0), Lt(1)] = 0.999
-    latency_ms: Annotated[float, Gt(0)] = 250.0
+    latency_ms: Milliseconds = 250.0
     fast: Annotated[float, Gt(0), Lt(1)] = 0.99
-    window_days: Positive = 30
-    burn_fast: Annotated[float, Gt(1)] = 14.4
-    burn_slow: Annotated[float, Gt(1)] = 6.0
+    window_days: Days = 30
+    burn_fast: Annotated[float, Gt(1), Le(1_000_000)] = 14.4
+    burn_slow: Annotated[float, Gt(1), Le(1_000_000)] = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class MonitoringSection:
     """What is watched of a champion while it serves.
 
     Attributes:
-        schedule: Cron in UTC for the scheduled run; null: by hand alone.
+        schedule: Cron of five fields in UTC for the scheduled run; null: by hand alone.
         min_rows: Fewer rows in a window say nothing of drift.
         reference_days: Windows of so many days are judged; older ones are history.
         psi: Change of a feature's distribution that is shown, as population stability index beyond its noise.
@@ -87,14 +87,14 @@ class MonitoringSection:
     """
 
     schedule: str | None = None
-    min_rows: Annotated[int, Ge(30)] = 200
-    reference_days: Positive = 28
-    psi: Annotated[float, Gt(0)] = 0.2
-    loss_tolerated: Annotated[float, Ge(0)] | None = None
+    min_rows: Annotated[int, Ge(30), Le(1_000_000_000)] = 200
+    reference_days: Days = 28
+    psi: Annotated[float, Gt(0), Le(1_000)] = 0.2
+    loss_tolerated: Amount | None = None
     coverage: Fraction = 0.5
     unseen: Fraction = 0.05
     joint: JointSection = field(default_factory=JointSection)
-    max_model_age_days: Positive | None = None
-    max_data_age_days: Positive | None = None
+    max_model_age_days: Days | None = None
+    max_data_age_days: Days | None = None
     slo: SloSection = field(default_factory=SloSection)
     alerts: AlertsSection = field(default_factory=AlertsSection)
