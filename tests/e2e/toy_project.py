@@ -30,6 +30,7 @@ APPROVALS = {
     "toy-form": HUMAN,
     "toy-press": POLICY,
     "toy-killed": POLICY,
+    "toy-several": POLICY,
 }
 """Each model has a ledger chain of its own, so that tests of one stack do not meet."""
 
@@ -50,6 +51,14 @@ ROLLOUTS: dict[str, dict[str, Any]] = {
         "plan": {"margin": 0.35, "looks": [1.0], "harm": 0.9},
         "look_s": 1,
         "max_duration_s": 300,
+    },
+    "toy-several": {
+        "strategy": "a_b",
+        "challengers": 2,
+        "guardrails": {"latency": None},
+        "plan": {"metric": "errors", "margin": 0.35, "looks": [1.0], "harm": 0.9},
+        "look_s": 1,
+        "max_duration_s": 120,
     },
 }
 """How a challenger takes over, where not at once; the traffic is what a test asks, some ten requests a second."""

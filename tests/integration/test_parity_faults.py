@@ -108,7 +108,7 @@ def converted_unasked(native: Any, spec: Any, contract: ModelContract) -> bytes:
     nodes = [*sklearn_graph._split(contract.graph, initializers), *inner.node]
     nodes += sklearn_graph._last(inner, spec, contract.graph.output, initializers)
     inputs, output = graph_inputs(contract.graph), graph_output(contract.graph, spec)
-    return finish(onnx.helper.make_graph(nodes, "estimator", inputs, [output], initializer=initializers))
+    return finish(onnx.helper.make_graph(nodes, "estimator", inputs, [output], initializer=initializers), None)
 
 
 @pytest.mark.parametrize(

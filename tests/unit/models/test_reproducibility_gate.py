@@ -127,7 +127,7 @@ def test_a_model_of_high_risk_may_not_give_the_second_fit_up() -> None:
 def test_a_search_may_not_take_all_the_time_of_the_fit() -> None:
     given = toy_spec("toy", {"mode": "human"})
     given["training"] |= {"search": {"space": {"max_depth": [2, 4]}, "time_budget_s": 60.0}, "time_limit_s": 60.0}
-    with pytest.raises(ConfigError, match=r"training\.search\.time_budget_s must be less than"):
+    with pytest.raises(ConfigError, match=r"training\.search\.time_budget_s is 60; it must be less than"):
         parse_spec(given)
 
 

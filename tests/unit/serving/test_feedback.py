@@ -260,7 +260,7 @@ def test_the_api_document_names_path_token_and_the_most() -> None:
     page = document(http_feedback.ROUTES)
     (operation,) = page["paths"]["/feedback"].values()
     assert operation["security"] == [{"adminToken": []}]
-    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "500", "503"}
     assert page["components"]["schemas"]["Feedback"]["properties"]["feedback"]["maxItems"] == FEEDBACK_AT_MOST
 
 
