@@ -9,6 +9,7 @@ a thousand, and equal rows must be decided alike however they were asked.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -42,6 +43,17 @@ def decider(contract: ModelContract) -> Decider:
             return partial(cheapest_class, matrix=np.array(contract.costs, np.float64))
         case TaskKind.REGRESSION:
             raise ValueError(f"model {contract.model!r} is a regression; it decides nothing")
+
+
+def one_decider(contract: ModelContract) -> Callable[[float], bool] | None:
+    """Return what decides for one row of a binary model from its probability as `decider` does; None for other tasks.
+
+    The probability is a float32 read as a double, as `float` and `.item()` read it.
+    """
+    if contract.task is not TaskKind.BINARY:
+        return None
+    threshold = 0.5 if contract.threshold is None else contract.threshold
+    return partial(operator.le, threshold)
 
 
 def decided_labels(contract: ModelContract, rows: Sequence[Sequence[float]]) -> list[str]:

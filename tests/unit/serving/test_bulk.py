@@ -20,7 +20,7 @@ from lockgate.core.ids import Digest
 from lockgate.errors import BadInput
 from lockgate.serving.bulk.scoring import BulkOptions, BulkResult, _in_order, score_file
 from lockgate.serving.model.bundle import VerifiedBundle
-from lockgate.serving.model.dataplane import load
+from lockgate.serving.model.proving import load
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import COLOURS, SHAPES, contract, graph, probes
 

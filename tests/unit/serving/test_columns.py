@@ -10,11 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lockgate.core.contract import ModelContract, Policy, RangePolicy, RequestPolicy
+from lockgate.core.contract import ColumnType, InputColumn, ModelContract, Policy, RangePolicy, RequestPolicy
 from lockgate.core.ids import Digest
 from lockgate.serving.model.column_values import MatrixColumns
 from lockgate.serving.model.columns import CodedStrings, Columns, Encoded, Flag, InputEncoder
 from lockgate.serving.model.dataplane import Answer, ServedModel
+from lockgate.serving.model.number_bounds import NumberBounds
+from lockgate.serving.model.row import EncodedRow, RowPacking
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import contract, golden, graph
 from tests.graphs import coded_contract, coded_graph
@@ -83,6 +85,30 @@ def test_both_ways_answer_and_refuse_alike(model: ServedModel, row: dict[str, An
     else:
         assert isinstance(other, RequestRefused)
         assert one.reason is other.reason
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(MODELS),
+    st.lists(
+        st.fixed_dictionaries({"amount": NUMBERS, "colour": STRINGS, "age": NUMBERS, "shape": STRINGS}),
+        min_size=2,
+        max_size=4,
+    ),
+)
+def test_a_row_is_answered_alone_as_it_is_with_others(model: ServedModel, requests: list[dict[str, Any]]) -> None:
+    rows = [model.encoder.encode_row({name: [value] for name, value in row.items()}) for row in requests]
+    known = [row for row in rows if row is not None]
+    together = model.answer_rows(known) if known else []
+    for row, one in zip(known, together, strict=True):
+        (alone,) = model.answer_rows([row])
+        if isinstance(one, Answer):
+            assert isinstance(alone, Answer), alone
+            assert (alone.outputs["label"], alone.flags) == (one.outputs["label"], one.flags)
+            np.testing.assert_allclose(alone.outputs["probability"], one.outputs["probability"], rtol=1e-6)
+        else:
+            assert isinstance(alone, RequestRefused)
+            assert (alone.reason, alone.message) == (one.reason, one.message)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("base", "onnx"), FORMS)
@@ -261,3 +287,47 @@ def test_a_dictionary_that_came_before_is_encoded_and_flagged_as_the_first_time(
         assert all(np.array_equal(each.numbers, found[0].numbers, equal_nan=True) for each in found)
         assert all(each.flags == found[0].flags for each in found)
         assert ("unknown_category" in {flag.flag for flag in found[0].flags}) == flagged
+
+
+@given(
+    rows=st.lists(
+        st.lists(
+            st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats()), min_size=5, max_size=5
+        ),
+        min_size=1,
+        max_size=70,
+    )
+)
+def test_rows_are_packed_as_numpy_rounds_them(rows: list[list[Any]]) -> None:
+    packed = RowPacking(5).matrix([EncodedRow(row, ()) for row in rows])
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(packed, np.array(rows, np.float32))
+    packed[0, 0] = 7.0  # what a policy clips is changed in place
+    assert packed[0, 0] == 7.0
+
+
+def test_an_integer_that_no_double_holds_is_an_overflow() -> None:
+    with pytest.raises(OverflowError):
+        RowPacking(2).matrix([EncodedRow([1.0, 10**400], ())])
+
+
+def test_rows_without_numbers_make_a_matrix_without_columns() -> None:
+    assert RowPacking(0).matrix([EncodedRow((), ("red",)), EncodedRow((), ("blue",))]).shape == (2, 0)
+
+
+BOUNDED = NumberBounds(
+    [
+        InputColumn(name="free", type=ColumnType.NUMBER),
+        InputColumn(name="kept", type=ColumnType.NUMBER, minimum=-0.1, maximum=0.3),
+    ],
+    1,
+    RequestPolicy(),
+)
+
+
+@given(row=st.tuples(st.floats(), st.floats(-0.4, 0.4) | st.none(), st.integers(0, 5) | st.just(float("nan"))))
+@example(row=(0.0, 0.3, 0))
+@example(row=(3.5e38, 0.0, 0))
+def test_a_row_that_surely_keeps_to_its_bounds_does(row: tuple[float | None, ...]) -> None:
+    if BOUNDED.keeps(row):
+        assert BOUNDED.check(RowPacking(3).matrix([EncodedRow(row, ())])) is None

@@ -15,7 +15,8 @@ from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError
 from lockgate.serving.model.bundle import VerifiedBundle, open_bundle
 from lockgate.serving.model.columns import Flag
-from lockgate.serving.model.dataplane import OUTPUTS, Answer, ServedModel, load
+from lockgate.serving.model.dataplane import OUTPUTS, Answer, ServedModel
+from lockgate.serving.model.proving import load
 from lockgate.serving.model.signature import load_public_key
 from lockgate.serving.refusals import Reason, RequestRefused
 from tests.bundles import contract, golden, graph, make_bundle, make_keys, probes

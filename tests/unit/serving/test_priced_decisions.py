@@ -12,13 +12,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from lockgate.adapters.bundle_contract import contract_of
 from lockgate.core.contract import ModelContract, TaskKind
-from lockgate.core.decisions import cheapest_class, decider, expected_prices, price_margins
+from lockgate.core.decisions import cheapest_class, decider, expected_prices, one_decider, price_margins
 from lockgate.core.ids import Digest, canonical_json, to_json
 from lockgate.core.parity import compare_answers, margins
 from lockgate.core.records import read_record
@@ -28,8 +28,9 @@ from lockgate.errors import IntegrityError
 from lockgate.serving.bulk.scoring import BulkOptions, score_file
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.contract_file import parse_contract
-from lockgate.serving.model.dataplane import Answer, ServedModel, load
+from lockgate.serving.model.dataplane import Answer, ServedModel
 from lockgate.serving.model.explanation import explain
+from lockgate.serving.model.proving import load
 from lockgate.stages.deciding import decided_for
 from tests.bundles import COLOURS, DEAR_HIGH, SHAPES, contract, graph, probes
 from tests.unit.judgement.scenes import spec_of
@@ -231,3 +232,18 @@ def test_parity_counts_the_decision_that_is_served() -> None:
     turned = expected[0].argmin(axis=1) != expected[1].argmin(axis=1)
     assert turned.tolist() == [True, False]
     assert (by_cost["flips"], by_cost["worst_row"]) == (1, 0)
+
+
+@given(st.floats(0, 1, width=32), st.floats(0, 1))
+@example(float(np.float32(0.3)), 0.3)
+def test_one_row_is_decided_as_many_are(probability: float, threshold: float) -> None:
+    promised = replace(contract(), threshold=threshold)
+    one = one_decider(promised)
+    assert one is not None
+    scores = np.array([probability], np.float32)
+    assert one(scores.item()) == bool(decider(promised)(scores)[0])
+
+
+def test_only_a_binary_model_decides_one_row_by_itself() -> None:
+    assert one_decider(contract(task=TaskKind.REGRESSION)) is None
+    assert one_decider(contract(task=TaskKind.MULTICLASS)) is None

@@ -14,7 +14,8 @@ from lockgate.errors import BadInput
 from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Flags
 from lockgate.serving.model.columns import Encoded
-from lockgate.serving.model.dataplane import OUTPUTS, load
+from lockgate.serving.model.dataplane import OUTPUTS
+from lockgate.serving.model.proving import load
 from lockgate.serving.protocols.arrow_columns import columns_of
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 

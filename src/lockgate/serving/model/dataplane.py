@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -9,16 +10,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lockgate.core.contract import ModelContract, ProbeRequest, ProbeSet, TaskKind
-from lockgate.core.decisions import decider
+from lockgate.core.contract import ModelContract, ProbeSet, TaskKind
+from lockgate.core.decisions import decider, one_decider
 from lockgate.core.ids import Digest
 from lockgate.core.row_order import WORTHWHILE_ROWS
-from lockgate.errors import IntegrityError
-from lockgate.serving.model.bundle import VerifiedBundle
 from lockgate.serving.model.column_values import Labels
 from lockgate.serving.model.columns import Columns, EncodedRow, Flags, InputEncoder
 from lockgate.serving.model.fence import DEFAULT, Breaker, Fence, ModelFailed, RunTimedOut
 from lockgate.serving.model.graph_session import open_graph, row_order_of
+from lockgate.serving.model.row import RowPacking
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
 Output = npt.NDArray[np.float32] | list[str] | Labels
@@ -79,8 +79,10 @@ class ServedModel:
         self.probes: Final = probes
         self.profile: Final = profile
         self.encoder: Final = InputEncoder(contract)
+        self._packing = RowPacking(self.encoder.width)
         self.breaker: Final = Breaker()
         self.decide: Final = None if contract.task is TaskKind.REGRESSION else decider(contract)
+        self._decide_one = one_decider(contract)
         graph = contract.graph
         self._output, self._named_output = [graph.output], OUTPUTS[contract.task][0]
         self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
@@ -134,8 +136,9 @@ class ServedModel:
     def _answer_rows(
         self, rows: Sequence[EncodedRow], limit_s: float | None
     ) -> list[Answer | RequestRefused | ModelFailed]:
-        with np.errstate(over="ignore"):  # looked for by `check`, where the column can be named
-            numbers = np.array([row.numbers for row in rows], np.float32)
+        if len(rows) == 1:
+            return [self._answer_row(rows[0], limit_s)]
+        numbers = self._packing.matrix(rows)
         refused: dict[int, RequestRefused] = {}
         flags: dict[int, Flags] = {}
         doubtful = self.encoder.bounds.check(numbers)
@@ -158,6 +161,25 @@ class ServedModel:
             refused.get(at) or Answer(outputs[at], 1, row.flags + flags[at] if at in flags else row.flags)
             for at, row in enumerate(rows)
         ]
+
+    def _answer_row(self, row: EncodedRow, limit_s: float | None) -> Answer | RequestRefused:
+        """Answer one row as the others are, with little of numpy: a server at leisure finds none of it in caches."""
+        numbers, flags = self._packing.matrix((row,)), row.flags
+        bounds = self.encoder.bounds
+        if not bounds.keeps(row.numbers) and (doubtful := bounds.check(numbers)) is not None:
+            try:
+                flags += bounds.settle(numbers, doubtful, row.lacking)
+            except RequestRefused as reason:
+                return reason
+        texts = np.array([row.texts], object) if self._string_input is not None else None
+        scores = self.run(numbers, texts, limit_s)
+        if self._decide_one is None:
+            return Answer(self._named(scores), 1, flags) if np.isfinite(scores).all() else _not_finite(0)
+        probability = scores.item()
+        if not math.isfinite(probability):
+            return _not_finite(0)
+        label = self.contract.classes[self._decide_one(probability)]
+        return Answer({self._named_output: scores, "label": [label]}, 1, flags)
 
     def run(
         self,
@@ -222,61 +244,3 @@ class ServedModel:
 
 def _not_finite(row: int) -> RequestRefused:
     return refuse(Reason.NO_FINITE_ANSWER, f"row {row}: the model has no finite answer to it")
-
-
-def load(bundle: VerifiedBundle, fence: Fence | None = None) -> ServedModel:
-    """Load a verified bundle, warm it up with its own probes and hold their answers against the golden ones.
-
-    Raises:
-        IntegrityError: The graph does not load, refuses a probe, or answers one otherwise; says which.
-    """
-    model = ServedModel(
-        bundle.digest, bundle.contract, bundle.onnx, probes=bundle.probes, profile=bundle.profile, fence=fence
-    )
-    requests = bundle.probes.requests
-    names = model.encoder.names
-    numbers = len(bundle.contract.classes) if bundle.contract.task is TaskKind.MULTICLASS else 1
-    alone = [_scores(model, {name: [probe.row.get(name)] for name in names}, probe.name)[0] for probe in requests]
-    together = _scores(model, {name: [probe.row.get(name) for probe in requests] for name in names}, "all together")
-    for batch in (alone, together):
-        for probe, scores in zip(requests, batch, strict=True):
-            if not scores.size == len(probe.output) == numbers:
-                raise IntegrityError(
-                    f"probe {probe.name}: {scores.size} numbers answered, {len(probe.output)} are golden, "
-                    f"the contract says {numbers}"
-                )
-            _check_golden(bundle.probes, probe, scores)
-    return model
-
-
-def check_probe(model: ServedModel, probes: ProbeSet, probe: ProbeRequest) -> None:
-    """Ask a loaded model one of its bundle's own probes.
-
-    Raises:
-        IntegrityError: It refuses it, fails on it, or its answer is not the golden one.
-    """
-    columns = {name: [probe.row.get(name)] for name in model.encoder.names}
-    _check_golden(probes, probe, _scores(model, columns, probe.name)[0])
-
-
-def _scores(model: ServedModel, columns: Columns, probe: str) -> npt.NDArray[np.float32]:
-    """Return float32 [rows, numbers a row], where a row of a probability or value is one number."""
-    try:
-        answer = model.answer(columns, len(columns[model.encoder.names[0]]))
-    except RequestRefused as refused:
-        raise IntegrityError(f"probe {probe}: its own model refuses it: {refused.message}") from refused
-    except ModelFailed as broken:
-        raise IntegrityError(f"probe {probe}: {broken.message}") from broken
-    numbers = answer.outputs[OUTPUTS[model.contract.task][0]]
-    return np.asarray(numbers, np.float32).reshape(answer.rows, -1)
-
-
-def _check_golden(probes: ProbeSet, probe: ProbeRequest, scores: npt.NDArray[np.float32]) -> None:
-    golden = np.array(probe.output)
-    off = np.abs(scores - golden)
-    within = (off <= probes.absolute) | (off <= probes.relative * np.abs(golden))
-    if not within.all():
-        raise IntegrityError(
-            f"probe {probe.name}: answered {scores.tolist()}, golden is {golden.tolist()}, "
-            f"off by {off.max():.3g}; allowed {probes.absolute:g} or {probes.relative:g} of it"
-        )

@@ -6,7 +6,7 @@ By the contract's `RequestPolicy` what does not is refused, clipped or flagged; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +35,24 @@ class NumberBounds:
         self._least = np.array(least + [-largest] * codes, np.float32)
         self._most = np.array(most + [largest] * codes, np.float32)
         self._nullable = np.array(nullable, np.bool_)
+        self._each = list(zip(self._least.tolist(), self._most.tolist(), strict=True))
         self._block_least = np.tile(self._least, _BLOCK_ROWS)
         self._block_most = np.tile(self._most, _BLOCK_ROWS)
         self._block_nullable = np.tile(self._nullable, _BLOCK_ROWS)
+
+    def keeps(self, numbers: Sequence[Any]) -> bool:
+        """Return whether one row surely keeps to the bounds; False for a null and for what needs a second look.
+
+        As doubles, before they are rounded to float32: what is not above a bound, which is a float32, is not above it
+        afterwards.
+        """
+        try:
+            for number, (least, most) in zip(numbers, self._each, strict=True):
+                if not least <= number <= most:
+                    return False
+        except TypeError:  # a null
+            return False
+        return True
 
     def check(self, numbers: Matrix) -> npt.NDArray[np.bool_] | None:
         """Return which numbers need a second look, bool like `numbers`; None: none, which is the common answer."""

@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError, LedgerConflict
 from lockgate.serving.model.bundle import UnknownBundle, open_bundle
-from lockgate.serving.model.dataplane import ServedModel, load
+from lockgate.serving.model.dataplane import ServedModel
 from lockgate.serving.model.fence import Fence
+from lockgate.serving.model.proving import load
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.routing.desired import Desired, already_served, check_lease
 from lockgate.serving.routing.loading import LOAD_TIMEOUT_S, Loader, OpenModel

@@ -18,7 +18,8 @@ from typing import Final
 from lockgate.core.contract import ProbeRequest, ProbeSet
 from lockgate.core.ids import Digest
 from lockgate.errors import IntegrityError
-from lockgate.serving.model.dataplane import ServedModel, check_probe
+from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.model.proving import check_probe
 from lockgate.serving.routing.router import Route, Router
 
 logger = logging.getLogger(__name__)
