@@ -36,7 +36,7 @@ def decider(contract: ModelContract) -> Decider:
     """
     match contract.task:
         case TaskKind.BINARY:
-            return partial(from_threshold, threshold=0.5 if contract.threshold is None else contract.threshold)
+            return partial(from_threshold, threshold=_threshold(contract))
         case TaskKind.MULTICLASS:
             if contract.costs is None:
                 return likeliest_class
@@ -52,8 +52,11 @@ def one_decider(contract: ModelContract) -> Callable[[float], bool] | None:
     """
     if contract.task is not TaskKind.BINARY:
         return None
-    threshold = 0.5 if contract.threshold is None else contract.threshold
-    return partial(operator.le, threshold)
+    return partial(operator.le, _threshold(contract))
+
+
+def _threshold(contract: ModelContract) -> float:
+    return 0.5 if contract.threshold is None else contract.threshold
 
 
 def decided_labels(contract: ModelContract, rows: Sequence[Sequence[float]]) -> list[str]:

@@ -128,13 +128,13 @@ class Archive:
 
     def _give_up_if_old(self, segment: Path) -> None:
         """Remove a segment that cannot be archived when its rows would be too old: no longer is anything kept."""
-        size = segment.stat().st_size
-        last_written = datetime.fromtimestamp(segment.stat().st_mtime, UTC)
+        found = segment.stat()
+        last_written = datetime.fromtimestamp(found.st_mtime, UTC)
         if self._kept.days and last_written < self._now - timedelta(days=self._kept.days):
             status = replace(
                 self.status,
                 removed_files=self.status.removed_files + 1,
-                removed_bytes=self.status.removed_bytes + size,
+                removed_bytes=self.status.removed_bytes + found.st_size,
             )
             self._commit((), (segment, binary_file(segment)), status)
             logger.warning("%s was deleted: kept are %d days", segment, self._kept.days)

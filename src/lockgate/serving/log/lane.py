@@ -15,7 +15,6 @@ from lockgate.serving.log.binary_columns import Line, Placed
 from lockgate.serving.log.logged_line import columns_file, describe
 from lockgate.serving.log.record import Record
 from lockgate.serving.log.segments import Segment
-from lockgate.serving.log.weight import weigh
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +36,13 @@ class Lane:
         self._waiting = Placed()
         self.rows = self._counted = self._bytes = 0
 
-    def add(self, record: Record, line: Line) -> None:
-        """Take a line."""
+    def add(self, record: Record, line: Line, counted: int) -> None:
+        """Take a record's line, and for how many rows it counts, see `weight`."""
         if record.contract is not None:
             self._contracts.setdefault(record.digest, record.contract)
         self._waiting.add(line)
         self.rows += record.rows
-        self._counted += weigh(record)[0]
+        self._counted += counted
         self._bytes += line.size
 
     def write(self) -> tuple[int, int, int]:

@@ -208,7 +208,7 @@ class PredictionLog:
             lane = self._lanes.get(record.model)
             if lane is None:
                 lane = self._lanes[record.model] = self._new_lane(record.model)
-            lane.add(record, line)
+            lane.add(record, line, counted)
             self._waiting_bytes += length
             rows += min(record.rows, _BLOB_ROWS * len(line.blobs)) if line.blobs else record.rows
             size += length

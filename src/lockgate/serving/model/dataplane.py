@@ -88,7 +88,7 @@ class ServedModel:
         self._numeric_input, self._string_input = graph.numeric_input, graph.string_input
         self._classes = np.array(contract.classes, object)
         self._session = open_graph(onnx, contract)
-        self._order = row_order_of(self._session, contract)
+        self._order = row_order_of(self._session, self.encoder.width)
         self._fence = fence or DEFAULT
 
     def answer(self, columns: Columns, max_rows: int, limit_s: float | None = None) -> Answer:

@@ -25,8 +25,8 @@ def open_graph(onnx: bytes, contract: ModelContract) -> Any:  # noqa: ANN401 - o
     return session
 
 
-def row_order_of(session: Any, contract: ModelContract) -> RowOrder | None:  # noqa: ANN401 - as above
-    """Return in which order the graph wants many rows; None where it says nothing of it.
+def row_order_of(session: Any, width: int) -> RowOrder | None:  # noqa: ANN401 - as above
+    """Return in which order the graph wants many rows of a matrix so wide; None where it says nothing of it.
 
     Raises:
         IntegrityError: What it says is no order of its matrix.
@@ -34,9 +34,8 @@ def row_order_of(session: Any, contract: ModelContract) -> RowOrder | None:  # n
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         return None
-    graph = contract.graph
     try:
-        return parse(text, len(graph.numeric_columns) + len(graph.coded))
+        return parse(text, width)
     except IntegrityError as broken:
         raise IntegrityError(f"part model.onnx: {broken.message}") from broken
 
