@@ -22,7 +22,7 @@ from lockgate.core.contract import TaskKind
 from lockgate.core.ids import is_model_name
 from lockgate.core.learning.spec_rules import retraining_problems, with_automation
 from lockgate.core.robustness_rules import robustness_problems
-from lockgate.core.rollout.proxy_rules import proxy_problems
+from lockgate.core.rollout.course_rules import rollout_problems
 from lockgate.core.spec import ApprovalMode, ReleaseSpec, Risk, SplitMethod
 from lockgate.core.spec_numbers import endless, too_great
 from lockgate.errors import ConfigError
@@ -166,7 +166,7 @@ def _refuse(spec: ReleaseSpec) -> Iterator[str]:
     yield from _refuse_task(spec)
     yield from _refuse_training(spec)
     yield from robustness_problems(spec)
-    yield from proxy_problems(spec.rollout, spec.data.label_delay_s)
+    yield from rollout_problems(spec.rollout, spec.data.label_delay_s)
     if not is_model_name(spec.name):
         yield f"model.name: {spec.name!r} must be 2 to 48 of a-z, 0-9 and '-', a letter first"
     if spec.approval.mode is ApprovalMode.WHEN_ALL_PASS and spec.model.risk is Risk.HIGH:

@@ -26,17 +26,17 @@ class Receiver:
 
     Attributes:
         answer: The status it answers with.
-        slow_s: How long it takes.
         got: Every message that came, as JSON, with the idempotency key of its header; those it refused too.
     """
 
     answer: int = 200
-    slow_s: float = 0.0
     got: list[dict[str, Any]] = field(default_factory=list)
     port: int = 0
 
     def __post_init__(self) -> None:
         self._server: ThreadingHTTPServer | None = None
+        self._answers = threading.Event()
+        self._answers.set()
         self.up()
 
     def up(self) -> None:
@@ -46,7 +46,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 receiver.got.append({**body, "header": self.headers["Idempotency-Key"], "answer": receiver.answer})
-                time.sleep(receiver.slow_s)
+                receiver._answers.wait()
                 self.send_response(receiver.answer)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -59,7 +59,23 @@ class Receiver:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
+    def hold(self) -> None:
+        """Take messages and answer none."""
+        self._answers.clear()
+
+    def release(self) -> None:
+        """Answer at once again, those that wait as well."""
+        self._answers.set()
+
+    def heard(self, n: int, *, within_s: float = 10.0) -> list[str]:
+        """The keys of the messages that came, as soon as there are so many: a held one may be read late."""
+        end = time.monotonic() + within_s
+        while len(self.got) < n and time.monotonic() < end:
+            time.sleep(0.01)
+        return [str(each["header"]) for each in self.got]
+
     def down(self) -> None:
+        self.release()
         if self._server is not None:
             self._server.shutdown()
             self._thread.join()

@@ -26,10 +26,10 @@ from lockgate.core.ids import Json, ModelName, as_float
 from lockgate.core.ledger import Event, LedgerRow
 from lockgate.core.online.guardrails import RolloutVerdict
 from lockgate.core.online.means import Contrast, StepSums, Sums
+from lockgate.core.rollout.course_rules import rollout_problems
 from lockgate.core.rollout.look_record import requests_read
 from lockgate.core.rollout.observations import LabelSeen, Observation
 from lockgate.core.rollout.proxy import Truth, unknown_by_proxy
-from lockgate.core.rollout.proxy_rules import proxy_problems
 from lockgate.core.rollout.proxy_truth import TruthFound, TruthSays, count_again, truth_found
 from lockgate.core.rollout.record import MOVES, RolloutRecord, read_rollout
 from lockgate.core.rollout.routing import CHALLENGER
@@ -173,15 +173,15 @@ def test_a_declaration_that_contradicts_itself_is_refused_with_what_to_do(sectio
     with pytest.raises(ConfigError, match="rollout") as refused:
         course_of(section, sd=0.2)
     assert says in refused.value.message
-    assert list(proxy_problems(section, MONTH_S)) == [refused.value.message]
+    assert list(rollout_problems(section, MONTH_S)) == [refused.value.message]
 
 
 def test_a_proxy_is_refused_where_labels_come_in_time_unless_harm_in_them_is_watched() -> None:
     watched = replace(BY_PROXY, guardrails=replace(BY_PROXY.guardrails, quality=QualityGuardrail()))
-    assert list(proxy_problems(BY_PROXY, MONTH_S)) == []
-    assert "declare rollout.guardrails.quality" in next(proxy_problems(BY_PROXY, 60.0))
-    assert list(proxy_problems(watched, 60.0)) == []
-    assert "leave it out" in next(proxy_problems(watched, MONTH_S))
+    assert list(rollout_problems(BY_PROXY, MONTH_S)) == []
+    assert "declare rollout.guardrails.quality" in next(rollout_problems(BY_PROXY, 60.0))
+    assert list(rollout_problems(watched, 60.0)) == []
+    assert "leave it out" in next(rollout_problems(watched, MONTH_S))
 
 
 def test_the_proxys_spread_is_the_one_that_recent_traffic_is_asked_for() -> None:
