@@ -71,6 +71,19 @@ def test_self_probes_go_on_and_are_no_traffic(server: Server, world: World) -> N
     assert server.client.get("/v2/health/ready").json()["models"] == [{"name": "toy", "ready": True}]
 
 
+def test_a_model_that_was_asked_is_kept_warm_which_is_no_traffic(server: Server, world: World) -> None:
+    before = {name: value(server, name) for name in SEEN}
+    rows, ran, asked = len(logged(world.state)), value(server, "lockgate_warm_runs_total", model="toy"), 0
+    while value(server, "lockgate_warm_runs_total", model="toy") < ran + 3:
+        assert server.client.post("/invocations", json={"dataframe_records": [ROW]}).status_code == 200
+        asked += 1
+        assert asked < 100
+        time.sleep(0.05)
+    assert {name: value(server, name) for name in SEEN} == {name: seen + asked for name, seen in before.items()}
+    until(lambda: len(logged(world.state)) >= rows + asked)
+    assert len(logged(world.state)) == rows + asked
+
+
 def test_a_request_is_found_by_its_id_in_the_answer_the_access_log_and_the_prediction_log(
     server: Server, world: World
 ) -> None:

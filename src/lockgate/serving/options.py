@@ -54,6 +54,8 @@ class ServerOptions:
         hang_s: A worker that has not said for this long that it is alive is killed and started again.
         access_log: Whether every answer leaves a line in the log of the process.
         self_probe_s: How often each served model is asked a golden request of its own, in seconds; 0: never.
+        keep_warm_s: How often a model that is asked now and then runs one of its own probes meanwhile, so that it stays
+            in the core's caches, in seconds; 0: never.
         log_inputs: Whether the prediction log holds the inputs of each request.
         log_flush_s: The longest an answered request waits in memory before it is written, in seconds.
         log_segment_bytes: A file of the prediction log that has grown to this size is closed.
@@ -82,6 +84,7 @@ class ServerOptions:
     hang_s: float = 10.0
     access_log: bool = False
     self_probe_s: float = 10.0
+    keep_warm_s: float = 0.004
     log_inputs: bool = True
     log_flush_s: float = 0.5
     log_segment_bytes: int = 64 << 20

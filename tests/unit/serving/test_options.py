@@ -29,6 +29,7 @@ def test_every_option_reaches_the_server() -> None:
             *NEEDED,
             *("--workers", "4", "--max-connections", "100", "--header-timeout-s", "3", "--request-timeout-s", "0.5"),
             *("--tls-cert", "c.pem", "--tls-key", "k.pem", "--access-log", "on", "--self-probe-s", "0"),
+            *("--keep-warm-s", "0.01"),
             *("--keep-log-days", "0", "--max-log-bytes", "1000", "--max-memory-mb", "500", "--hang-s", "2"),
             *("--stop-timeout-s", "7", "--no-log-inputs", "--read-timeout-s", "4", "--max-body-bytes", "9"),
         ]
@@ -39,6 +40,7 @@ def test_every_option_reaches_the_server() -> None:
     )
     assert (given.tls_cert, given.tls_key) == (Path("c.pem"), Path("k.pem"))
     assert (given.access_log, given.self_probe_s, given.log_inputs) == (True, 0, False)
+    assert given.keep_warm_s == 0.01
     assert (given.keep_log_days, given.max_log_bytes) == (0, 1000)
 
 
@@ -56,6 +58,7 @@ def test_every_option_reaches_the_server() -> None:
         ("--request-timeout-s", "nan", "above 0"),
         ("--request-timeout-s", "soon", "above 0"),
         ("--self-probe-s", "-1", "from 0"),
+        ("--keep-warm-s", "0.0001", "0, or a number from 0.001"),
         ("--keep-log-days", "-1", "from 0"),
         ("--max-memory-mb", "1.5", "from 0"),
         ("--access-log", "yes", "choose from 'off', 'on'"),

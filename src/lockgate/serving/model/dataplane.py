@@ -55,6 +55,7 @@ class ServedModel:
         profile: The bundle's `reference_profile.json`; None where there is none.
         encoder: Brings requests into the graph's form.
         breaker: Whether it may be asked.
+        turns: How often rows that came alone were answered, together or not; only grows.
         decide: Takes float32 scores of the graph to the index of each row's class, see `core.decisions.decider`; None
             for a regression.
     """
@@ -81,6 +82,7 @@ class ServedModel:
         self.encoder: Final = InputEncoder(contract)
         self._packing = RowPacking(self.encoder.width)
         self.breaker: Final = Breaker()
+        self.turns = 0
         self.decide: Final = None if contract.task is TaskKind.REGRESSION else decider(contract)
         self._decide_one = one_decider(contract)
         graph = contract.graph
@@ -122,6 +124,7 @@ class ServedModel:
         Returns:
             For each its answer, or why it has none.
         """
+        self.turns += 1
         try:
             return self._answer_rows(rows, limit_s)
         except RunTimedOut as late:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from lockgate.serving.http.access_log import AccessLog
@@ -12,6 +13,8 @@ from lockgate.serving.log.archiver import Archiver
 from lockgate.serving.service import Service
 from lockgate.serving.watch.metric_files import MetricFiles
 from lockgate.serving.watch.metrics import Metrics
+from lockgate.serving.watch.self_probe import served
+from lockgate.serving.watch.warmth import Warmth
 
 
 @contextlib.contextmanager
@@ -29,6 +32,8 @@ def watching(service: Service) -> Iterator[AccessLog | None]:
     with contextlib.ExitStack() as opened:
         if options.self_probe_s:
             opened.callback(asyncio.ensure_future(service.health.self_probe.keep(options.self_probe_s)).cancel)
+        if options.keep_warm_s:
+            opened.callback(asyncio.ensure_future(_warmth(service).keep(options.keep_warm_s)).cancel)
         if options.worker:
             files = MetricFiles(options.state / "metrics", service.metrics)
             opened.callback(files.close)
@@ -44,7 +49,7 @@ def watching(service: Service) -> Iterator[AccessLog | None]:
         yield access_log
 
 
-_OUTCOMES: Final = ("joined", "late", "corrected", "duplicate", "expired", "broken")
+_OUTCOMES: Final = ("joined", "late", "corrected", "duplicate", "expired", "displaced", "broken")
 """What becomes of a label, by the fields of `LabelCounts`."""
 
 
@@ -64,6 +69,15 @@ def watch_archive(metrics: Metrics, archiver: Archiver) -> None:
     watch("lockgate_archive_finished_seconds", "End of the last run.", lambda: archiver.status.finished)
     watch("lockgate_labels_total", "Labels, by what became of them.", labels, ("outcome",))
     watch("lockgate_labels_waiting_rows", "Labels without a prediction so far.", lambda: archiver.status.labels.waiting)
+
+
+def _warmth(service: Service) -> Warmth:
+    """Return what keeps the models warm that this process serves, and show what it costs."""
+    warmth = Warmth(lambda: chain.from_iterable(served(route) for route in tuple(service.router.table.values())))
+    service.metrics.watch(
+        "lockgate_warm_runs_total", "Runs that kept a model in caches.", lambda: warmth.runs, ("model",)
+    )
+    return warmth
 
 
 def _watch_parts(service: Service) -> None:
