@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 ASKED = json.load(sys.stdin)
 ROWS, MODEL = ASKED["rows"], ASKED["model"]
 client = triton.InferenceServerClient(ASKED["url"].removeprefix("http://"))
+TIMES = 200
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -36,6 +37,18 @@ def matrices() -> Arrays:
         "numbers": np.stack([apart[name].astype("float32") for name in order["numbers"]], axis=1),
         "strings": np.stack([columns()[name].astype(str) for name in order["strings"]], axis=1).astype(object),
     }
+
+
+def first(arrays: Arrays, rows: int) -> Arrays:
+    return {name: array[:rows] for name, array in arrays.items()}
+
+
+def many(binary: bool, **more: Any) -> dict[str, Any]:
+    """Ask for so many rows that the answer is compressed too; return what it says of the first ones."""
+    arrays = {name: np.concatenate([array] * TIMES) for name, array in columns().items()}
+    said = ask(arrays, binary=binary, outputs={"probability": binary, "label": binary}, **more)
+    assert said["probability"] == said["probability"][: len(ROWS)] * TIMES
+    return {**said, "probability": said["probability"][: len(ROWS)], "label": said["label"][: len(ROWS)]}
 
 
 def ask(arrays: Arrays, *, binary: bool = True, outputs: dict[str, bool] | None = None, **more: Any) -> dict[str, Any]:
@@ -85,7 +98,7 @@ def cases() -> Iterator[tuple[str, Any]]:
         ):
             yield f"columns {binary} {number} {integer}", ask(columns(number, integer), binary=binary)
         yield f"rows {binary}", ask(matrices(), binary=binary)
-        yield f"one {binary}", ask({name: array[:1] for name, array in columns().items()}, binary=binary)
+        yield f"one {binary}", ask(first(columns(), 1), binary=binary)
         yield f"upright {binary}", ask({name: array[:, None] for name, array in columns().items()}, binary=binary)
         yield f"binary outputs {binary}", ask(columns(), binary=binary, outputs={"probability": True, "label": True})
         yield f"json outputs {binary}", ask(columns(), binary=binary, outputs={"probability": False})
@@ -95,7 +108,15 @@ def cases() -> Iterator[tuple[str, Any]]:
     yield "unknown parameters", ask(columns(), priority=3, timeout=5, parameters={"temperature": 0.5})
     yield "compressed answer", ask(columns(), response_compression_algorithm="gzip")
     yield "in a sequence", ask(columns(), sequence_id=7, sequence_start=True, sequence_end=True)
-    yield "compressed", refused(lambda: ask(columns(), request_compression_algorithm="gzip"))
+    both = {"request_compression_algorithm": "gzip", "response_compression_algorithm": "gzip"}
+    for way in ("gzip", "deflate"):
+        yield f"compressed {way}", ask(columns(), request_compression_algorithm=way)
+        yield f"compressed one {way}", ask(first(columns(), 1), binary=False, request_compression_algorithm=way)
+        for binary in (True, False):
+            for back in ("gzip", "deflate"):
+                ways = {"request_compression_algorithm": way, "response_compression_algorithm": back}
+                yield f"many {way} {back} {binary}", many(binary, **ways)
+    yield "compressed and refused", refused(lambda: ask({"age": columns()["age"]}, **both))
     yield "true is one", ask(columns() | {"age": np.array([True] * len(ROWS))})
     yield "no such model", refused(lambda: ask(columns(), model_name="other"))
     yield "no token", refused(lambda: ask(columns(), model_version=ASKED["digest"]))

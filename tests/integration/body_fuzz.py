@@ -7,12 +7,14 @@ itself does with odd bytes is its library's.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 import resource
 import struct
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -60,6 +62,10 @@ def bodies() -> Iterator[Sent]:
         texts = {"name": "strings", "shape": [len(rows), 2], "datatype": "BYTES", "data": ["red", "disc"] * len(rows)}
         yield V2, {}, json.dumps({"inputs": [matrix, texts]}).encode()
         yield binary(rows, kinds)
+    records = json.dumps({"dataframe_records": ROWS}).encode()
+    for encoding, packed in (("gzip", gzip.compress(records)), ("deflate", zlib.compress(records))):
+        yield INVOKE, {"content-encoding": encoding}, packed
+    yield INVOKE, {"content-encoding": "gzip"}, gzip.compress(records[:50]) + gzip.compress(records[50:])
     for options in ({}, {"compression": "zstd"}):
         yield from ((path, {"content-type": ARROW}, stream(**options)) for path in (V2, INVOKE))
     yield (

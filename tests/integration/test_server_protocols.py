@@ -1,5 +1,6 @@
 """What a real server reads and answers beyond plain JSON tensors, held against its own API document."""
 
+import gzip
 import json
 import struct
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from lockgate.core.ids import canonical_json
 from tests.bundles import golden
 from tests.server_process import ROW, TOKEN, Server, World, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -234,7 +235,8 @@ def test_the_metadata_is_of_the_protocols_own_words(server: Server) -> None:
         ({"content-type": "application/vnd.apache.parquet"}, "/invocations", (415, "application/json or text/csv or")),
         ({"content-type": "text/html"}, "/labels", (415, "send application/json or application/x-ndjson")),
         ({"inference-header-content-length": "0"}, INFER, (400, "this one's are amount FP32, colour BYTES, age FP32")),
-        ({"content-encoding": "gzip"}, INFER, (415, "content-encoding 'gzip': send it plain")),
+        ({"content-encoding": "br"}, INFER, (415, "content-encoding 'br': send one of gzip, deflate, or the body")),
+        ({"content-encoding": "gzip"}, INFER, (400, "content-encoding 'gzip': the body is wrong from byte 0 on: inc")),
     ],
 )
 def test_what_a_body_says_of_itself_is_refused_with_what_it_may_say(
@@ -245,6 +247,16 @@ def test_what_a_body_says_of_itself_is_refused_with_what_it_may_say(
     status, said = refusal
     assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
     conforms(page, answer, path)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_compressed_answer_is_what_the_api_document_says(server: Server, page: dict[str, Any], binary: bool) -> None:
+    asked = {"inputs": tensors(ROWS * 100), "parameters": {"binary_data_output": binary}}
+    headers = {"content-encoding": "gzip", "accept-encoding": "gzip", "content-type": "application/json"}
+    packed = gzip.compress(json.dumps(asked).encode())
+    answer = server.client.post("/v2/models/toy-binary/infer", content=packed, headers=headers)
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "accept-encoding")
+    conforms(page, answer, INFER)
 
 
 def test_media_types_are_the_same_in_capitals(server: Server) -> None:

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     UNKNOWN_PATH = "unknown_path"
     WRONG_METHOD = "wrong_method"
     UNSUPPORTED_MEDIA = "unsupported_media"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
     BODY_TOO_LARGE = "body_too_large"
     READ_TIMEOUT = "read_timeout"
     OVERLOADED = "overloaded"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import time
 import timeit
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.core.contract import ColumnType, InputColumn
-from lockgate.serving.http.handling import json_bytes, parse_json
+from lockgate.serving.http.handling import json_bytes
+from lockgate.serving.http.json_body import parse_json
 from lockgate.serving.model.columns import CodedStrings
 from lockgate.serving.protocols.v2_binary import no_binary, raw_bytes, split
 from lockgate.serving.protocols.v2_model import BundleForm
@@ -215,4 +217,5 @@ def test_outputs_are_written_as_they_are_read() -> None:
 def test_ten_thousand_strings_take_milliseconds() -> None:
     data = sent([b"carrier-%d" % (number % 30) for number in range(10_000)])
     tensors = [tensor(data, "BYTES", [10_000])]
-    assert min(timeit.repeat(lambda: read(tensors, data), number=1, repeat=5)) < 0.05  # measured: 2 ms
+    cpu_s = timeit.repeat(lambda: read(tensors, data), number=1, repeat=5, timer=time.process_time)
+    assert min(cpu_s) < 0.05  # measured: 2 ms

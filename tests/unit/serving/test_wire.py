@@ -1,6 +1,10 @@
 """The two request forms, read without a server, and what the server says about itself."""
 
+import contextlib
+import gc
+import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,11 @@ from hypothesis import strategies as st
 
 from lockgate.serving.http.admin import asked_renewal, asked_routing
 from lockgate.serving.http.app import DATA_ROUTES
-from lockgate.serving.http.handling import Dispatch, Request, caller_request_id, caller_trace, parse_json
+from lockgate.serving.http.handling import Dispatch, Request, caller_request_id, caller_trace
+from lockgate.serving.http.json_body import LARGE_BYTES, nans_of, parse_json, with_nulls
 from lockgate.serving.model.columns import CodedStrings, InputEncoder
-from lockgate.serving.protocols.invocation_request import parse_invocation, read_csv, typed
+from lockgate.serving.protocols.column_bound import MOST_COLUMNS
+from lockgate.serving.protocols.invocation_request import Invocation, parse_invocation, read_csv, typed
 from lockgate.serving.protocols.openapi import SCHEMAS, document
 from lockgate.serving.protocols.v2_binary import no_binary
 from lockgate.serving.protocols.v2_model import BundleForm
@@ -228,6 +234,54 @@ def test_what_pythons_clients_write_for_null_is_null(body: bytes, wanted: Any) -
     assert parse_json(body) == wanted
 
 
+PIECES = st.lists(
+    st.sampled_from([*(c.encode() for c in '"\\,:[]{}Nan1 é'), b"NaN", b'"NaN"', b"[NaN]", b'"\\\\"', b'"\\""'])
+)
+VALUES = st.recursive(
+    st.none() | st.just(math.nan) | st.integers(-9, 9) | st.text('N"\\aé\n') | st.just("NaN"),
+    lambda each: st.lists(each) | st.dictionaries(st.sampled_from(["NaN", "a", '"', "\\"]), each),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(VALUES)
+def test_a_large_body_is_read_as_a_small_one(value: Any) -> None:
+    small = json.dumps(value, ensure_ascii=False).encode()
+    assert parse_json(small + b" " * LARGE_BYTES) == parse_json(small)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PIECES)
+def test_what_is_no_json_becomes_none_by_its_nulls(pieces: list[bytes]) -> None:
+    body = b"".join(pieces)
+
+    def read(body: bytes) -> Any:
+        try:
+            return json.loads(body.decode(), parse_constant=lambda _: None)
+        except ValueError:
+            return "no JSON"
+
+    try:
+        found = orjson.loads(with_nulls(body, nans_of(body)))
+    except orjson.JSONDecodeError:
+        found = "no JSON"
+    assert found == read(body)
+
+
+@pytest.mark.parametrize("fill", ["", "é", "NaN, "])
+def test_a_large_body_that_is_no_json_is_told_where_the_caller_sees_it(fill: str) -> None:
+    body = f'["{fill}", NaN, NaN, \n NaN, x]' + " " * LARGE_BYTES
+    with pytest.raises(RequestRefused, match=rf"line 2 column 7 \(char {body.index('x')}\)"):
+        parse_json(body.encode())
+
+
+def test_garbage_is_looked_for_again_after_a_large_body() -> None:
+    for body in (b"[NaN]", b"[x]"):
+        with contextlib.suppress(RequestRefused):
+            parse_json(body + b" " * LARGE_BYTES)
+        assert gc.isenabled()
+
+
 @pytest.mark.parametrize(
     "body", [b"NaN" * 9, b"\xffNaN", b"[" * 3000 + b"NaN", b"[nan]", b"Infinity", b"-NaN" + b"9" * 5000]
 )
@@ -415,3 +469,41 @@ def test_the_api_document_lists_every_route_once_and_resolves_every_reference() 
     named = {name for route in DATA_ROUTES for name in (route.body, route.returns) if name}
     assert named | {"Error"} == set(page["components"]["schemas"])
     assert named <= set(SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_split": {"columns": ["a"], "data": [[1], [2], None]}},
+        {"dataframe_records": [{"a": 1}, {"a": 2}, None]},
+        {"instances": [{"a": 1}, {"a": 2}, None]},
+        {"inputs": {"b": [1], "a": [1, 2, None]}},
+    ],
+)
+def test_more_rows_than_are_taken_are_not_looked_at(body: Any) -> None:
+    with pytest.raises(RequestRefused, match="holds 3 rows, at most 2") as refused:
+        parse_invocation(body, 2)
+    assert refused.value.reason is Reason.TOO_MANY_ROWS
+
+
+MANY = [f"k{number}" for number in range(MOST_COLUMNS + 1)]
+TENSOR = {"shape": [1], "datatype": "FP32", "data": [1]}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda names: parse_invocation({"dataframe_split": {"columns": names, "data": [[1] * len(names)]}}),
+        lambda names: parse_invocation({"dataframe_records": [dict.fromkeys(names, 1)]}),
+        lambda names: parse_invocation({"inputs": {name: [1] for name in names}}),
+        lambda names: parse_infer({"inputs": [{"name": name, **TENSOR} for name in names]}, no_binary),
+        lambda names: read_infer(orjson.dumps({"inputs": [{"name": name, **TENSOR} for name in names]})),
+        lambda names: Invocation(read_csv(",".join(names).encode() + b"\n", 9)),
+    ],
+)
+def test_more_columns_than_any_model_has_are_not_looked_at(
+    read: Callable[[list[str]], Any],
+) -> None:
+    with pytest.raises(RequestRefused, match="the request names 65537 columns; no model takes over 65536"):
+        read(MANY)
+    assert len(read(MANY[1:]).columns) == MOST_COLUMNS

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, LockgateError
 from lockgate.serving.http import about, status_page
 from lockgate.serving.http.access_log import AccessLog, Entry
+from lockgate.serving.http.compression import ACCEPT_ENCODING, CONTENT_ENCODING, TAKEN, Compression
 from lockgate.serving.http.direct import DirectInfer
 from lockgate.serving.http.handling import (
     CHOICE,
@@ -51,6 +52,7 @@ _MORE_OF_REASON: Final[Mapping[Reason, Headers]] = {
     Reason.OVERLOADED: _RETRY_AFTER,
     Reason.NOT_LOADED: _RETRY_AFTER,
     Reason.READ_TIMEOUT: ((b"connection", b"close"),),
+    Reason.UNSUPPORTED_ENCODING: ((ACCEPT_ENCODING, TAKEN),),
     Reason.UNAUTHORIZED: ((b"www-authenticate", b'Bearer realm="lockgate admin"'),),
 }
 """Headers that an answer carries beside the message, by reason."""
@@ -103,6 +105,7 @@ class App:
         self._limits: Limits = service.options.limits
         self._most_in_flight = self._limits.in_flight
         self._deadline = ReadDeadline(self._limits.read_timeout_s)
+        self._compression = Compression(self._limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -142,25 +145,25 @@ class App:
         method = scope["method"]
         # an answer to HEAD is one to GET whose body is not sent, which the HTTP layer sees to
         route, request.params = self._dispatch.find("GET" if method == "HEAD" else method, scope["path"])
+        handle = route.handler
+        if CONTENT_ENCODING in request.headers and route.body is not None:
+            handle = self._compression.around(handle, request.headers)
         if not route.limited:
             if route.body is not None:
                 request.body = await self._read(receive, request)
-            return await route.handler(self._service, request)
+            return await handle(self._service, request)
         if self.in_flight >= self._most_in_flight:
             raise refuse(Reason.OVERLOADED, f"{self.in_flight} requests are being answered already; try again later")
         self.in_flight += 1
         try:
             request.body = await self._read(receive, request)
-            return await route.handler(self._service, request)
+            return await handle(self._service, request)
         finally:
             self.in_flight -= 1
 
     async def _read(self, receive: Receive, request: Request) -> bytes:
         """Read the body, within the limits on size and time."""
         headers = request.headers
-        encoding = headers.get(b"content-encoding")
-        if encoding and encoding.lower() != b"identity":
-            raise refuse(Reason.UNSUPPORTED_MEDIA, f"content-encoding {encoding.decode('latin-1')!r}: send it plain")
         coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise refuse(

@@ -6,9 +6,7 @@ so that the document cannot say anything else than the server does.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
+from lockgate.serving.http.json_body import parse_json
 from lockgate.serving.refusals import Reason, refuse
 from lockgate.serving.service import Service
 
@@ -50,6 +49,7 @@ STATUS: Final[Mapping[Reason, int]] = {
     Reason.BODY_TOO_LARGE: 413,
     Reason.TOO_MANY_ROWS: 413,
     Reason.UNSUPPORTED_MEDIA: 415,
+    Reason.UNSUPPORTED_ENCODING: 415,
     Reason.NO_FINITE_ANSWER: 422,
     Reason.OVERLOADED: 503,
     Reason.NOT_LOADED: 503,
@@ -144,33 +144,6 @@ class Response:
     body: bytes
     content_type: bytes = JSON
     headers: Headers = ()
-
-
-def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return JSON as plain values; NaN, which several clients write although JSON has none, is null.
-
-    Raises:
-        RequestRefused: It is not JSON.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as broken:
-        if b"NaN" in body or b"Infinity" in body:
-            with contextlib.suppress(ValueError, RecursionError):
-                found = json.loads(body.decode(), parse_constant=_CONSTANTS.__getitem__, parse_int=_whole)
-                if b"\\u" in body:  # only an escape can be half of a surrogate pair, which is no text: ValueError
-                    json.dumps(found, ensure_ascii=False).encode()
-                return found
-        raise refuse(Reason.MALFORMED, f"the body is not JSON: {broken}") from broken
-
-
-def _whole(text: str) -> int | float:
-    """Return an integer as orjson does: a float beyond 64 bits."""
-    number = int(text)
-    return number if -(2**63) <= number < 2**64 else float(text)
-
-
-_CONSTANTS: Final = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 Handler: TypeAlias = Callable[[Service, Request], Awaitable[Response]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ import msgspec
 
 from lockgate.core.contract import ColumnType
 from lockgate.serving.model.columns import Columns, InputEncoder
+from lockgate.serving.protocols.column_bound import check_columns
 from lockgate.serving.refusals import Reason, refuse
 
 LONGEST_SAID: Final = 40
@@ -40,18 +42,22 @@ class Invocation(msgspec.Struct, frozen=True, gc=False):
     ignored: tuple[str, ...] = ()
 
 
-def parse_invocation(body: object) -> Invocation:
+def parse_invocation(body: object, max_rows: int = sys.maxsize) -> Invocation:
     """Return what one of MLflow's four JSON forms asks for.
 
+    Args:
+        body: The body, decoded.
+        max_rows: More are not looked at: that would take longer than to decode them did.
+
     Raises:
-        RequestRefused: It is none of them, or rows and columns do not fit; names the row or column.
+        RequestRefused: It is none of them, or rows and columns do not fit, or it has too many rows; names which.
     """
     if not isinstance(body, dict):
         raise refuse(Reason.MALFORMED, f"the body must be an object with one of {', '.join(_FORMS)}")
     given = [form for form in _FORMS if form in body]
     if len(given) != 1:
         raise refuse(Reason.MALFORMED, f"the body must hold exactly one of {', '.join(_FORMS)}; it holds {given}")
-    columns = _FORMS[given[0]](given[0], body[given[0]])
+    columns = _FORMS[given[0]](given[0], body[given[0]], max_rows)
     if len(body) == 1:
         return Invocation(columns)
     extra = sorted(body.keys() - {given[0], "params"})
@@ -72,16 +78,25 @@ def _params(params: object) -> tuple[bool, tuple[str, ...]]:
     return explain, tuple(sorted(params.keys() - {"explain"}))
 
 
-def _split(form: str, value: object) -> Columns:
+def _check_rows(rows: int, most: int) -> None:
+    if rows > most:
+        raise refuse(
+            Reason.TOO_MANY_ROWS, f"the request holds {rows} rows, at most {most} are taken; send them in parts"
+        )
+
+
+def _split(form: str, value: object, max_rows: int) -> Columns:
     if not isinstance(value, dict) or value.keys() - {"columns", "data", "index"}:
         raise refuse(Reason.MALFORMED, f"{form} must be an object with 'columns' and 'data'")
     names, data = value.get("columns"), value.get("data")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise refuse(Reason.MALFORMED, f"{form}.columns must be an array of names")
+    check_columns(len(names))
     if len(set(names)) != len(names):
         raise refuse(Reason.MALFORMED, f"{form}.columns names a column twice")
     if not isinstance(data, list):
         raise refuse(Reason.MALFORMED, f"{form}.data must be an array of rows")
+    _check_rows(len(data), max_rows)
     for row, values in enumerate(data):
         if not isinstance(values, list) or len(values) != len(names):
             raise refuse(
@@ -92,14 +107,16 @@ def _split(form: str, value: object) -> Columns:
     return dict(zip(names, map(list, zip(*data, strict=True)), strict=True))
 
 
-def _records(form: str, value: object) -> Columns:
+def _records(form: str, value: object, max_rows: int) -> Columns:
     if not isinstance(value, list):
         raise refuse(Reason.MALFORMED, f"{form} must be an array of objects, one a row")
     if not value:
         raise refuse(Reason.NO_ROWS, f"{form} holds no rows")
+    _check_rows(len(value), max_rows)
     for row, record in enumerate(value):
         if not isinstance(record, dict):
             raise refuse(Reason.MALFORMED, f"{form}[{row}] must be an object of column to value")
+        check_columns(len(record))
         if record.keys() != value[0].keys():
             name = min(record.keys() ^ value[0].keys())
             reason = Reason.UNKNOWN_COLUMN if name in record else Reason.MISSING_COLUMN
@@ -108,19 +125,21 @@ def _records(form: str, value: object) -> Columns:
     return {name: [record[name] for record in value] for name in value[0]}
 
 
-def _inputs(form: str, value: object) -> Columns:
+def _inputs(form: str, value: object, max_rows: int) -> Columns:
     if not isinstance(value, dict):
-        return _records(form, value)
+        return _records(form, value, max_rows)
+    check_columns(len(value))
     lists = [name for name, values in value.items() if isinstance(values, list)]
     if not lists:
         return {name: [each] for name, each in value.items()}
     if len(lists) != len(value):
         single = next(name for name in value if name not in lists)
         raise refuse(Reason.UNEQUAL_LENGTHS, f"{form}: column {single!r} is one value, column {lists[0]!r} is an array")
+    _check_rows(max(map(len, value.values())), max_rows)
     return value
 
 
-_FORMS: Final[Mapping[str, Callable[[str, object], Columns]]] = {
+_FORMS: Final[Mapping[str, Callable[[str, object, int], Columns]]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
     "instances": _inputs,
@@ -146,8 +165,9 @@ def read_csv(body: bytes, max_rows: int) -> Columns:
         raise refuse(
             Reason.TOO_MANY_ROWS, f"the request holds more than {max_rows} rows, which are taken; send them in parts"
         )
+    check_columns(len(lines[0]))
     header, rows = lines[0], [line for line in lines[1:] if line]
-    columns = _split("csv", {"columns": header, "data": [[cell or None for cell in row] for row in rows]})
+    columns = _split("csv", {"columns": header, "data": [[cell or None for cell in row] for row in rows]}, max_rows)
     if len(header) > 1 and not header[0]:  # the index that pandas.DataFrame.to_csv writes in front unless told not to
         return {name: values for name, values in columns.items() if name}
     return columns

@@ -35,7 +35,7 @@ async def invocations(service: Service, request: Request) -> Response:
         request.expect_utf8()
         asked, is_csv = Invocation(read_csv(request.body, limits.rows)), True
     else:
-        asked = parse_invocation(request.json(CSV, *ARROW_TAKEN))
+        asked = parse_invocation(request.json(CSV, *ARROW_TAKEN), limits.rows)
     columns = asked.columns
     choice = choose(service, request, model, columns)
     if is_csv:

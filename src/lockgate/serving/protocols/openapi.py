@@ -20,11 +20,17 @@ _CALLERS: Final = {
 _PLAIN: Final = {"text/plain": "A text."}
 _OF_STATUS: Final = {
     401: {"www-authenticate": "The scheme: Bearer."},
+    415: {"accept-encoding": "What `Content-Encoding` may be, where the request's is nothing that is taken."},
     503: {"retry-after": "Seconds to wait, where waiting helps."},
 }
 _OF_MEDIA: Final = {
     "application/octet-stream": {"inference-header-content-length": "Bytes of JSON in front of the binary tensors."}
 }
+_COMPRESSED: Final = {
+    "content-encoding": "Gzip or deflate, where the request was compressed too and its `Accept-Encoding` takes it.",
+    "vary": "That header, where it decided.",
+}
+_BODY: Final = "Plain, or compressed as `Content-Encoding` says: gzip or deflate; limits and lengths count it as plain."
 _ANYWHERE: Final = {500: "The server failed; its log says why.", 503: "Too many connections are open."}
 
 
@@ -67,7 +73,8 @@ def _operation(route: Route) -> Schema:
         open_to_all: list[Schema] = [] if "{version}" in route.path or "x-lockgate-arm" not in route.headers else [{}]
         operation["security"] = [*open_to_all, {_TOKEN: []}]
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.body, route.takes)}
+        content = _content(route.body, route.takes)
+        operation["requestBody"] = {"required": True, "description": _BODY, "content": content}
     return operation
 
 
@@ -82,7 +89,7 @@ def _parameters(route: Route) -> list[Schema]:
 
 
 def _response(route: Route, status: int, what: str) -> Schema:
-    headers = {**_CALLERS, **_OF_STATUS.get(status, {})}
+    headers = {**_CALLERS, **_OF_STATUS.get(status, {}), **(_COMPRESSED if status == 200 and route.body else {})}
     if status != 200:
         content = _content("Error")
     elif route.returns is not None:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from lockgate.serving.http.handling import parse_json
+from lockgate.serving.http.json_body import parse_json
 from lockgate.serving.model.columns import Values
 from lockgate.serving.protocols.v2_binary import BinaryData, split
 from lockgate.serving.protocols.v2_request import InferRequest, parse_infer

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from lockgate.serving.http.handling import parse_json
+from lockgate.serving.http.json_body import parse_json
 from lockgate.serving.model.columns import Values
+from lockgate.serving.protocols.column_bound import check_columns
 from lockgate.serving.protocols.v2_binary import BinaryTensors, no_binary
 from lockgate.serving.protocols.v2_tensors import INTEGER_KINDS, read_tensors
 from lockgate.serving.refusals import Reason, refuse
@@ -139,6 +140,7 @@ def read_infer(body: bytes) -> InferRequest:
             return parse_infer(parse_json(body), no_binary)
         widths = {tensor.name: tensor.shape[1] for tensor in asked.inputs if tensor.shape[1] != 1}
     inputs: Sequence[_Column | _Row] = asked.inputs
+    check_columns(len(inputs))
     columns: dict[str, Values] = {tensor.name: tensor.data for tensor in inputs}
     datatypes = [tensor.datatype for tensor in inputs]
     if len(columns) != len(inputs) or not (UNCHECKED.issuperset(datatypes) or _are_integers(inputs)):

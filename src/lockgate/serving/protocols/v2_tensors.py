@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from lockgate.serving.model.columns import Values
+from lockgate.serving.protocols.column_bound import check_columns
 from lockgate.serving.protocols.v2_binary import BinaryTensors
 from lockgate.serving.refusals import Reason, refuse
 
@@ -37,6 +38,7 @@ def read_tensors(body: object, binary: BinaryTensors) -> tuple[dict[str, Values]
     inputs = body.get("inputs") if isinstance(body, dict) else None
     if not isinstance(inputs, list) or not inputs:
         raise refuse(Reason.MALFORMED, "an infer request is an object with 'inputs', a list of one tensor a column")
+    check_columns(len(inputs))
     columns: dict[str, Values] = {}
     datatypes: dict[str, str] = {}
     widths: dict[str, int] = {}
