@@ -225,7 +225,7 @@ def _read(line: bytes) -> _Line | None:
 def _in_archive(paths: Sequence[Path], wanted: _Wanted) -> Iterator[tuple[Key, Answered]]:
     import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
 
-    from lockgate.serving.log.archive_labels import IdRange
+    from lockgate.serving.log.archive_lookup import IdRange
 
     ids = sorted(wanted.rows)
     array = pa.array(ids, pa.string())

@@ -176,6 +176,7 @@ def _mlflow(settings: Settings) -> Process:
 
 def _server(settings: Settings, environment: str) -> Process:
     port, admin = settings.ports[environment], settings.ports[f"{environment}_admin"]
+    specs = settings.project / "deployments"
     options = {
         "--environment": environment,
         "--bundles": settings.bundles,
@@ -186,6 +187,7 @@ def _server(settings: Settings, environment: str) -> Process:
         "--host": settings.host,
         "--port": port,
         "--admin-port": admin,
+        **({"--specs": specs} if specs.is_dir() else {}),  # how late the labels of each model are due
     }
     return Process(
         name=environment,

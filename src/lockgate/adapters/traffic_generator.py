@@ -116,6 +116,7 @@ class TrafficGenerator:
     Attributes:
         total: What became of everything so far.
         waiting: How many labels are not due yet.
+        late_s: A request that is so much overdue is not sent.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class TrafficGenerator:
         """
         self.total = Counts()
         self._period = Counts()
+        self.late_s = LATE_S
         self._timeout_s, self._open_at_most = timeout_s, open_at_most
         self._asked, self._rows, self._simulation = asked, rows, simulation
         self._connections = _Connections(asked.host, asked.port)
@@ -204,7 +206,7 @@ class TrafficGenerator:
             self._period.due += 1
             self._period.broken += each.broken
             self._period.behind_ms = max(self._period.behind_ms, behind_s * 1000)
-            if behind_s > LATE_S or len(self._open) >= self._open_at_most:
+            if behind_s > self.late_s or len(self._open) >= self._open_at_most:
                 self._period.unsent += 1
                 continue
             task = asyncio.create_task(self._one(each))

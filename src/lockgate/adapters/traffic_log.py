@@ -268,7 +268,7 @@ def _is_new(moment: float, read: float | None, began: float) -> bool:
 def _labels_taken(status: ArchiveStatus) -> int:
     """Return how many lines of labels the archive has taken; one that waits is counted once, whatever it becomes."""
     labels = status.labels
-    return labels.joined + labels.duplicate + labels.expired + labels.waiting + labels.broken
+    return labels.joined + labels.duplicate + labels.expired + labels.displaced + labels.waiting + labels.broken
 
 
 def _unreadable(broken: Exception) -> TransientError:

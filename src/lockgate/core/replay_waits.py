@@ -118,7 +118,8 @@ def _rollout_limits(spec: ReleaseSpec) -> Iterator[tuple[str, float | None, floa
     if not spec.rollout.strategy.has_steps:
         return
     yield "look_s", spec.rollout.look_s, SHORTEST["look_s"]
-    yield "max_duration_s", spec.rollout.max_duration_s, LONGEST_ROLLOUT_S
+    baked_s = SHORTEST["bake_s"] * len(steps_of(spec.rollout))
+    yield "max_duration_s", spec.rollout.max_duration_s, max(LONGEST_ROLLOUT_S, 3.0 * baked_s)
     if spec.rollout.strategy is RolloutStrategy.BANDIT:
         yield "bandit.period_s", spec.rollout.bandit.period_s, SHORTEST["period_s"]
     if spec.rollout.guardrails.latency is not None:

@@ -73,6 +73,13 @@ def test_no_strategy_waits_longer_than_minutes_also_where_the_spec_names_no_step
     assert sum(each.bake_s for each in steps_of(short.rollout)) <= 180.0
 
 
+def test_a_rollout_of_many_steps_still_has_time_for_all_of_them() -> None:
+    steps = [{"set_weight": share / 100, "bake_s": 3600} for share in range(2, 42, 2)]
+    given = spec("toy", HUMAN) | {"rollout": {"strategy": "canary", "steps": steps, "max_duration_s": 200_000}}
+    short = parse_spec(merged(given, without_waits(parse_spec(given))[0])).rollout
+    assert (len(short.steps), short.max_duration_s) == (20, 600.0)
+
+
 def test_a_spec_that_waits_for_nobody_is_replayed_as_it_is() -> None:
     assert without_waits(_toy(POLICY))[1] == ()
 

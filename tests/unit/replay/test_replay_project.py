@@ -78,7 +78,8 @@ def wanted(tmp_path: Path, text: str | None = None, **given: Any) -> Wanted:
 
 
 def test_a_policy_is_laid_over_the_spec_and_replayed_after_it(tmp_path: Path) -> None:
-    text = "retraining: {cooldown_s: 3456000, automation: full}\nrollout: {steps: [{set_weight: 0.2, bake_s: 900}]}\n"
+    rollout = "rollout: {steps: [{set_weight: 0.2, bake_s: 900}], max_duration_s: 3600}"
+    text = f"retraining: {{cooldown_s: 3456000, automation: full}}\n{rollout}\n"
     asked, (as_it_is, cautious) = plan_replay(services(tmp_path), wanted(tmp_path, text))
     assert asked.months.before == ("2013-01", "2013-02")
     assert (as_it_is.name, cautious.name) == ("as specified", "cautious")

@@ -19,7 +19,7 @@ import pytest
 from lockgate.core.contract import LogPolicy, TaskKind
 from lockgate.serving.disk import alone
 from lockgate.serving.log.archive import run_once
-from lockgate.serving.log.archive_labels import as_text
+from lockgate.serving.log.archive_labels import WAITING, as_text
 from lockgate.serving.log.archive_retention import MERGED_FILES
 from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import ArchiveStatus, Kept, archive_folder, read_status
@@ -331,6 +331,57 @@ def test_a_label_after_the_window_is_joined_and_late(tmp_path: Path) -> None:
     assert [row["late"] for row in read(tmp_path, "toy.labels")] == [False, True]
 
 
+def test_a_label_is_late_by_the_delay_that_the_spec_of_its_own_model_declares(tmp_path: Path) -> None:
+    specs = tmp_path / "deployments"
+    specs.mkdir()
+    (specs / "toy.yaml").write_text("data:\n  label_delay_s: 3600\n")
+    (specs / "slow.yaml").write_text("data:\n  label_delay_s: 86400\n")
+    log(tmp_path, record(1), record(2, model="slow"))
+    told = ({"prediction_id": f"p-000{number}", "label": 1} for number in (1, 2))
+    label(tmp_path, *told, received=NOON + timedelta(hours=2))
+    counts = archive(tmp_path, replace(ALL, specs=specs)).labels
+    assert (counts.joined, counts.late) == (2, 1)
+    assert [row["late"] for model in ("toy", "slow") for row in read(tmp_path, f"{model}.labels")] == [True, False]
+
+
+def test_labels_that_wait_are_kept_up_to_a_size_the_oldest_go_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label(tmp_path, *({"prediction_id": f"p-{number:04d}", "label": 1} for number in range(10)), name="a")
+    line = len((tmp_path / "labels" / "20260102T120000.000000Z-w0-a.jsonl").read_bytes()) // 10
+    few = replace(ALL, waiting_bytes=4 * line + 1)
+    counts = archive(tmp_path, few).labels
+    assert (counts.waiting, counts.displaced, counts.expired) == (4, 6, 0)
+    assert "6 labels that waited for a prediction were given up" in caplog.text
+    assert (tmp_path / "archive" / WAITING).stat().st_size <= few.waiting_bytes
+    label(tmp_path, {"prediction_id": "p-0010", "label": 1}, name="b")
+    counts = archive(tmp_path, few).labels
+    assert (counts.waiting, counts.displaced) == (4, 7)
+    log(tmp_path, *map(record, range(11)))
+    counts = archive(tmp_path, few).labels
+    assert (counts.joined, counts.waiting, counts.displaced) == (4, 0, 7)
+    assert [row["prediction_id"] for row in read(tmp_path, "toy.labels")] == [f"p-{n:04d}" for n in (7, 8, 9, 10)]
+
+
+def test_a_label_that_is_too_old_is_expired_and_makes_room_for_those_that_are_not(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    label(tmp_path, {"prediction_id": "old", "label": 1}, received=now - timedelta(days=31), name="a")
+    label(tmp_path, {"prediction_id": "new", "label": 1}, received=now, name="b")
+    size = (tmp_path / "labels" / "20260102T120000.000000Z-w0-b.jsonl").stat().st_size
+    counts = archive(tmp_path, replace(ALL, days=30, waiting_bytes=size)).labels
+    assert (counts.expired, counts.displaced, counts.waiting) == (1, 0, 1)
+
+
+def test_a_status_from_before_labels_were_displaced_reads_as_none_were(tmp_path: Path) -> None:
+    label(tmp_path, {"prediction_id": "nobody", "label": 1})
+    archive(tmp_path)
+    path = archive_folder(tmp_path) / "status.json"
+    status = json.loads(path.read_text())
+    del status["labels"]["displaced"]
+    path.write_text(json.dumps(status))
+    assert read_status(tmp_path).labels.displaced == 0
+
+
 def test_a_label_that_waited_for_as_long_as_predictions_are_kept_is_given_up_and_counted(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     label(tmp_path, {"prediction_id": "old", "label": 1}, received=now - timedelta(days=31), name="old")
@@ -492,6 +543,56 @@ def damage(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[4 : len(data) // 4] = bytes(len(data) // 4 - 4)
     file.write_bytes(data)
+
+
+@pytest.mark.parametrize("folder", ["toy", "toy.labels"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"sales": [1]},
+        {"sales": []},
+        {"prediction_id": ["p-0001"]},
+        {"prediction_id": [1], "row": [0]},
+        {"prediction_id": ["p-0001"], "row": [0], "time": ["noon"], "kind": ["live"]},
+        {"prediction_id": ["p-0001"], "row": [0], "label": ["x"], "received": [NOON], "revision": ["0"]},
+    ],
+    ids="-".join,
+)
+def test_a_parquet_file_of_somebody_elses_is_said_and_no_label_is_lost_to_it(
+    tmp_path: Path, folder: str, columns: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = tmp_path / "archive" / folder / "date=2026-01-02" / "theirs.parquet"
+    theirs.parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns), theirs)
+    log(tmp_path, record(1))
+    label(tmp_path, {"prediction_id": "p-0001", "label": "yes"})
+    assert archive(tmp_path).labels.joined == 1
+    assert any(f"{theirs} is none of this archive's files" in said for said in caplog.messages)
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling"])
+def test_what_is_called_a_parquet_file_and_is_none_stands_in_nobodys_way(tmp_path: Path, kind: str) -> None:
+    theirs = tmp_path / "archive" / "toy" / "date=2026-01-02" / "theirs.parquet"
+    theirs.parent.mkdir(parents=True)
+    if kind == "folder":
+        theirs.mkdir()
+    else:
+        theirs.symlink_to(tmp_path / "nowhere")
+    log(tmp_path, record(1, time=datetime.now(UTC)))
+    label(tmp_path, {"prediction_id": "p-0001", "label": "yes"}, received=datetime.now(UTC))
+    for _ in range(2):
+        status = archive(tmp_path, replace(ALL, days=3))
+        assert (status.requests, status.labels.joined) == (1, 1)
+
+
+def test_labels_that_wait_are_given_up_in_time_although_nothing_new_comes(tmp_path: Path) -> None:
+    label(tmp_path, {"prediction_id": "nobody", "label": 1}, received=datetime.now(UTC) - timedelta(days=31))
+    assert archive(tmp_path).labels.waiting == 1
+    assert archive(tmp_path, replace(ALL, days=32)).labels.waiting == 1
+    counts = archive(tmp_path, replace(ALL, days=30)).labels
+    assert (counts.waiting, counts.expired) == (0, 1)
+    assert (tmp_path / "archive" / WAITING).read_bytes() == b""
 
 
 def test_a_damaged_page_costs_its_own_rows_and_nobody_elses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,6 +41,13 @@ def test_everything_listens_on_the_given_host_only(settings: Settings) -> None:
     assert told == [settings.host] * 4
 
 
+def test_the_servers_know_where_the_specs_lie_so_that_labels_are_late_by_what_they_declare(settings: Settings) -> None:
+    settings.spec_file("toy").parent.mkdir()
+    told = {each.name: each.argv for each in plan_stack(settings).processes}
+    for name in ("production", "staging"):
+        assert told[name][told[name].index("--specs") + 1] == str(settings.spec_file("toy").parent)
+
+
 def test_every_telemetry_is_off(settings: Settings) -> None:
     told = stack_environment(settings)
     assert told["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

@@ -104,4 +104,4 @@ class Journal:
 
 def parquet_files(folder: Path) -> Iterator[Path]:
     """Return the Parquet files of a folder of partitions, oldest date first."""
-    yield from sorted(folder.glob("date=*/*.parquet"))
+    yield from sorted(filter(Path.is_file, folder.glob("date=*/*.parquet")))

@@ -11,61 +11,26 @@ revision below all others, -1 and so on.
 
 from __future__ import annotations
 
-import bisect
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa  # type: ignore[import-untyped]  # no stubs published
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # no stubs published
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs published
 
 from lockgate.serving.disk import temporary
 from lockgate.serving.log.archive_journal import parquet_files
-from lockgate.serving.log.archive_tables import metadata_of
+from lockgate.serving.log.archive_lookup import LABELS, Found, IdRange, Key, find
 from lockgate.serving.log.labels import StoredLabel
-from lockgate.serving.log.logged_line import SHADOW, SHADOW_FAILED
-
-logger = logging.getLogger(__name__)
 
 SUFFIX: Final = ".labels"
 WAITING: Final = "waiting-labels.jsonl"
 BATCH_LABELS: Final = 20_000  # looked up together: about 20 MB
 
-Key: TypeAlias = tuple[str, int]
-"""A prediction's id and the row in its request."""
-
-_SCHEMA: Final = pa.schema(
-    {
-        "prediction_id": pa.string(),
-        "row": pa.int32(),
-        "label": pa.string(),
-        "label_number": pa.float64(),
-        "label_time": pa.timestamp("us", "UTC"),
-        "received": pa.timestamp("us", "UTC"),
-        "prediction_time": pa.timestamp("us", "UTC"),
-        "late": pa.bool_(),
-        "revision": pa.int32(),
-    }
-)
-_COPIES: Final = frozenset((SHADOW, SHADOW_FAILED))
 _DECODER = msgspec.json.Decoder(StoredLabel)
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A prediction that a label is about.
-
-    Attributes:
-        model: Whose it is.
-        time: When it was made.
-    """
-
-    model: str
-    time: datetime
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -89,7 +54,7 @@ class Joined(msgspec.Struct):
     Attributes:
         files: Names the new files shall have; they lie at `temporary(name)`.
         joined: Labels in them.
-        late: Of these, those that became known after the window.
+        late: Of these, those that became known after they were due.
         corrected: Of these, those that contradict an earlier one.
         duplicate: Labels that said nothing new.
         expired: Labels that waited too long for a prediction.
@@ -113,13 +78,15 @@ class LabelJoin:
     What waited is looked for in new files alone; what is new, in all of them.
     """
 
-    def __init__(self, archive: Path, name: str, *, window: timedelta | None, oldest: datetime | None) -> None:
+    def __init__(
+        self, archive: Path, name: str, *, window: Callable[[str], timedelta | None], oldest: datetime | None
+    ) -> None:
         """Start a pass.
 
         Args:
             archive: The archive's folder.
             name: Names the files of this pass, once and for all.
-            window: A label that became known longer than this after its prediction is late; None: none is.
+            window: Of a model: what became known longer than this after its prediction is late; None: nothing is.
             oldest: A label that was received before and has no prediction is given up; None: none is.
         """
         self.done: Final = Joined()
@@ -170,7 +137,7 @@ class LabelJoin:
             self._rows |= {key: row for key, row in there.items() if key not in self._rows}
             rows = [row for label, found in labels for row in self._row(label, found)]
             if rows:
-                self._writer(folder).write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+                self._writer(folder).write_table(pa.Table.from_pylist(rows, schema=LABELS))
 
     def _row(self, label: StoredLabel, found: Found) -> Iterator[Mapping[str, Any]]:
         text, key = as_text(label.label), _key(label)
@@ -183,7 +150,8 @@ class LabelJoin:
         else:
             revision = before.lowest - 1 if label.received < before.received else before.highest + 1
             self._rows[key] = before.with_label(text, label.received, revision)
-        late = self._window is not None and label.label_time - found.time > self._window
+        window = self._window(found.model)
+        late = window is not None and label.label_time - found.time > window
         self.done.joined += 1
         self.done.late += late
         self.done.corrected += revision != 0
@@ -204,7 +172,7 @@ class LabelJoin:
         writer = self._writers.get(target)
         if writer is None:
             folder.mkdir(parents=True, exist_ok=True)
-            writer = self._writers[target] = pq.ParquetWriter(temporary(target), _SCHEMA, compression="zstd")
+            writer = self._writers[target] = pq.ParquetWriter(temporary(target), LABELS, compression="zstd")
             self.done.files.append(target)
         return writer
 
@@ -214,58 +182,11 @@ class LabelJoin:
             writer.close()
 
 
-class IdRange:
-    """A file of predictions, and which ids each part of it may hold."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.model = path, path.parent.parent.name
-        self.parts: list[tuple[str, str] | None] = []
-        metadata = metadata_of(path)
-        if metadata is not None:
-            column = metadata.schema.to_arrow_schema().get_field_index("prediction_id")
-            parts = [metadata.row_group(part).column(column).statistics for part in range(metadata.num_row_groups)]
-            self.parts = [None if part is None or not part.has_min_max else (part.min, part.max) for part in parts]
-
-    def rows(self, ids: Sequence[str], wanted: pa.Array, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-        """Return the rows of some predictions.
-
-        Args:
-            ids: The predictions', sorted.
-            wanted: The same as an array.
-            columns: What of each row; the id is among them.
-        """
-        if not self.parts:
-            return
-        try:
-            yield from self._rows(ids, wanted, columns)
-        except (OSError, ValueError) as broken:
-            logger.error("%s cannot be read and is left as it is: %s", self.path, broken)  # noqa: TRY400 - said
-
-    def _rows(self, ids: Sequence[str], wanted: pa.Array, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-        with pq.ParquetFile(self.path) as file:
-            for index, part in enumerate(self.parts):
-                if part is None or bisect.bisect_left(ids, part[0]) < bisect.bisect_right(ids, part[1]):
-                    table = file.read_row_group(index, columns, use_threads=False)
-                    table = table.filter(pc.is_in(table["prediction_id"], wanted))
-                    yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
-
-
-def find(index: Iterable[IdRange], ids: set[str]) -> dict[Key, Found]:
-    """Return the predictions of some ids, by id and row."""
-    found: dict[Key, Found] = {}
-    ordered, wanted = sorted(ids), pa.array(ids, pa.string())
-    for each in index:
-        for prediction_id, row, time, kind in each.rows(ordered, wanted, ["prediction_id", "row", "time", "kind"]):
-            if kind not in _COPIES or (prediction_id, row) not in found:  # the caller's own says the date
-                found[prediction_id, row] = Found(each.model, time)
-    return found
-
-
 def _labelled(folder: Path, ids: set[str]) -> dict[Key, _Row]:
     """Return the rows of some predictions that have labels."""
     found: dict[Key, _Row] = {}
     ordered, wanted = sorted(ids), pa.array(ids, pa.string())
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(filter(Path.is_file, folder.glob("*.parquet"))):
         columns = ["prediction_id", "row", "label", "received", "revision"]
         for prediction_id, row, label, received, revision in IdRange(path).rows(ordered, wanted, columns):
             before = found.get((prediction_id, row), _Row(label, received, revision, revision))

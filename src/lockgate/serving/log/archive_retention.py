@@ -42,7 +42,9 @@ def merge(folder: Path) -> Iterator[Merge]:
     Raises:
         OSError: The disk does not take it.
     """
-    small = [path for path in sorted(folder.glob("*.parquet")) if path.stat().st_size < SMALL_BYTES]
+    small = [
+        path for path in sorted(filter(Path.is_file, folder.glob("*.parquet"))) if path.stat().st_size < SMALL_BYTES
+    ]
     if len(small) < MERGED_FILES:
         return
     alike: dict[bytes, list[Path]] = {}

@@ -24,7 +24,9 @@ from lockgate.serving.log.archive_labels import WAITING, LabelJoin, prediction_f
 from lockgate.serving.log.archive_retention import Old, merge, outlived, remove_empty, remove_feedback, size_of
 from lockgate.serving.log.archive_status import ArchiveStatus, Kept, LabelCounts, archive_folder, read_status
 from lockgate.serving.log.archive_tables import convert
+from lockgate.serving.log.archive_waiting import keep_newest, oldest
 from lockgate.serving.log.feedback import feedback_folder
+from lockgate.serving.log.label_windows import LabelWindows
 from lockgate.serving.log.segments import BINARY_SUFFIX, SUFFIX, binary_file, lines, segments, taken
 
 logger = logging.getLogger(__name__)
@@ -150,11 +152,19 @@ class Archive:
                         new.append(path)
                     if len(new) == LABEL_SEGMENTS:
                         break
-                if new or (self.status.labels.waiting and self.status.unmatched_files):
+                if new or (self.status.labels.waiting and (self.status.unmatched_files or self._are_old())):
                     self._join(new)
             more = len(new) == LABEL_SEGMENTS
         if self.status.unmatched_files:
             self._commit((), (), replace(self.status, unmatched_files=()))
+
+    def _oldest_kept(self) -> datetime | None:
+        return self._now - timedelta(days=self._kept.days) if self._kept.days else None
+
+    def _are_old(self) -> bool:
+        """Tell whether labels wait that have waited for as long as they may."""
+        kept, waits_since = self._oldest_kept(), oldest(self._folder / WAITING)
+        return kept is not None and waits_since is not None and waits_since < kept
 
     def _join(self, new: Sequence[Path]) -> None:
         waiting, files = self._folder / WAITING, prediction_files(self._folder)
@@ -163,8 +173,8 @@ class Archive:
         join = LabelJoin(
             self._folder,
             f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}",
-            window=timedelta(days=kept.label_window_days) if kept.label_window_days else None,
-            oldest=self._now - timedelta(days=kept.days) if kept.days else None,
+            window=LabelWindows(kept),
+            oldest=self._oldest_kept(),
         )
         try:
             with temporary(waiting).open("wb") as still:
@@ -172,6 +182,7 @@ class Archive:
                 still.writelines(join.take(chain.from_iterable(map(lines, new)), files))
         finally:
             join.close()
+        displaced = keep_newest(temporary(waiting), min(kept.waiting_bytes, kept.max_bytes or kept.waiting_bytes))
         done, before = join.done, self.status.labels
         labels = LabelCounts(
             joined=before.joined + done.joined,
@@ -179,12 +190,15 @@ class Archive:
             corrected=before.corrected + done.corrected,
             duplicate=before.duplicate + done.duplicate,
             expired=before.expired + done.expired,
-            waiting=done.waiting,
+            displaced=before.displaced + displaced,
+            waiting=done.waiting - displaced,
             broken=before.broken + done.broken,
         )
         self._commit((*done.files, waiting), new, replace(self.status, labels=labels, unmatched_files=()))
         if done.expired:
             logger.warning("%d labels had no prediction for %d days and were given up", done.expired, kept.days)
+        if displaced:
+            logger.warning("%d labels that waited for a prediction were given up: too many wait", displaced)
 
     def _merge_small(self) -> None:
         for folder in sorted(self._folder.glob("*/date=*")):
@@ -197,11 +211,12 @@ class Archive:
 
     def _remove_old(self) -> None:
         kept = self._kept
-        oldest = (self._now - timedelta(days=kept.days)).date() if kept.days else None
-        said = remove_feedback(feedback_folder(self._state), oldest=oldest, max_bytes=kept.max_bytes or None)
+        since = self._oldest_kept()
+        first = None if since is None else since.date()
+        said = remove_feedback(feedback_folder(self._state), oldest=first, max_bytes=kept.max_bytes or None)
         if said:
             logger.warning("deleted the oldest %d files of feedback: kept are %d days", said, kept.days)
-        old = outlived(self._folder, oldest=oldest, max_bytes=kept.max_bytes or None)
+        old = outlived(self._folder, oldest=first, max_bytes=kept.max_bytes or None)
         if old.files:
             self._remove(old)
             logger.warning(

@@ -20,12 +20,18 @@ class Kept:
     Attributes:
         days: Dates before that many days ago are deleted; 0: none.
         max_bytes: Beyond this size the oldest files are deleted; 0: none.
-        label_window_days: A label that becomes known later than this after its prediction is late; 0: none is.
+        label_window_days: A label that becomes known later than this after its prediction is late; 0: none is; None:
+            the specs say.
+        specs: Holds `<model>.yaml`, the spec that says how late a model's labels are due; None: none is late.
+        waiting_bytes: Labels that wait for their prediction are given up beyond this size, never more than
+            `max_bytes` where that is one.
     """
 
     days: int = 90
     max_bytes: int = 10 << 30
-    label_window_days: float = 0.0
+    label_window_days: float | None = None
+    specs: Path | None = None
+    waiting_bytes: int = 128 << 20  # ours: 800,000 labels, 1,300 a second while a segment is open; ten seconds of a run
 
 
 def archive_folder(state: Path) -> Path:
@@ -38,10 +44,11 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         joined: Found their prediction; the two below are among them.
-        late: Became known after the window.
+        late: Became known after they were due, see `label_windows`.
         corrected: Said something else than the newest label of their row; both are kept, the newer one holds.
         duplicate: Said the same as the newest label of their row, and were left out.
         expired: Had no prediction until they were as old as the oldest that is kept; given up.
+        displaced: Were the oldest of more that waited than are kept; given up.
         waiting: Have no prediction now and wait for it.
         broken: Lines that were no labels, such as half a line that no caller was told of.
     """
@@ -51,6 +58,7 @@ class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
     corrected: int = 0
     duplicate: int = 0
     expired: int = 0
+    displaced: int = 0
     waiting: int = 0
     broken: int = 0
 

@@ -35,7 +35,7 @@ _TYPES: Final[Mapping[Kind, pa.DataType]] = {
     "string": pa.string(),
     "numbers": pa.list_(pa.float32()),
 }
-_FACTS: Final[Mapping[str, pa.DataType]] = {
+FACTS: Final[Mapping[str, pa.DataType]] = {
     "time": pa.timestamp("us", "UTC"),
     "prediction_id": pa.string(),
     "row": pa.int32(),
@@ -160,7 +160,7 @@ class _Table:
 
     def __init__(self, target: Path, columns: LoggedColumns) -> None:
         self._target, self._columns = target, columns
-        fields = [pa.field(name, kind) for name, kind in _FACTS.items()]
+        fields = [pa.field(name, kind) for name, kind in FACTS.items()]
         fields += [pa.field(f"input_{name}", _TYPES[kind]) for name, kind in columns.inputs.items()]
         fields += [pa.field(f"hashed_{name}", pa.string()) for name in columns.hashed]
         fields += [
@@ -240,7 +240,7 @@ class _Values:
             self._listed = []
 
 
-_COPIED: Final = tuple(name for name in _FACTS if name not in {"row", "flags", "has_inputs"})
+_COPIED: Final = tuple(name for name in FACTS if name not in {"row", "flags", "has_inputs"})
 
 
 def _typed(kind: str, column: LoggedValues) -> list[Any] | pa.Array:

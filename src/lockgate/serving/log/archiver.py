@@ -51,10 +51,7 @@ class Archiver:
         """
         self.runs = self.failures = 0
         self._state, self._interval_s = state, interval_s
-        self._command = [
-            *program, "--state", str(state), "--once", "--tethered", "--keep-days", str(kept.days),
-            "--max-bytes", str(kept.max_bytes), "--label-window-days", str(kept.label_window_days),
-        ]  # fmt: skip
+        self._command = [*program, *archive_options(state, kept)]
         self._read_status = StatusReader(state)
         self._problem: str | None = None
         self._ran_at = time.monotonic()
@@ -139,6 +136,17 @@ class Archiver:
         self.failures += 1
         self._problem = f"the prediction log is not archived: {why}"
         logger.error("%s; tried again in %g s, serving goes on", self._problem, self._interval_s)
+
+
+def archive_options(state: Path, kept: Kept) -> list[str]:
+    """Return how the archive's process is told what to keep."""
+    options = ["--state", str(state), "--once", "--tethered"]
+    options += ["--keep-days", str(kept.days), "--max-bytes", str(kept.max_bytes)]
+    if kept.label_window_days is not None:
+        options += ["--label-window-days", str(kept.label_window_days)]
+    if kept.specs is not None:
+        options += ["--specs", str(kept.specs)]
+    return options
 
 
 def _is_closed(path: Path) -> bool:

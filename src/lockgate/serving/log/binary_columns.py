@@ -196,38 +196,6 @@ def unpacked(columns: dict[str, LoggedValues], rows: int, data: bytes) -> dict[s
     return found
 
 
-class Placed(msgspec.Struct, gc=False):
-    """Lines that wait for one segment.
-
-    Attributes:
-        pieces: Their text.
-        blobs: What goes into the file beside.
-    """
-
-    pieces: list[bytes] = msgspec.field(default_factory=list)
-    blobs: list[memoryview] = msgspec.field(default_factory=list)
-    _places: list[tuple[int, int]] = msgspec.field(default_factory=list)
-
-    def add(self, line: Line) -> None:
-        """Take a line."""
-        if line.place is not None:
-            self._places.append((len(self.pieces) + line.place, line.blob_bytes))
-        self.pieces += line.pieces
-        self.blobs += line.blobs
-
-    def place(self, at: int) -> None:
-        """Say in every line where its bytes lie, when the first of them are written at this offset."""
-        for index, size in self._places:
-            self.pieces[index] = b"%d" % at
-            at += size
-
-    def clear(self) -> None:
-        """Forget all of it."""
-        self.pieces.clear()
-        self.blobs.clear()
-        self._places.clear()
-
-
 class Appended:
     """A file that blobs are appended to.
 

@@ -11,8 +11,9 @@ import msgspec
 
 from lockgate.core.contract import ModelContract
 from lockgate.core.ids import Digest
-from lockgate.serving.log.binary_columns import Line, Placed
+from lockgate.serving.log.binary_columns import Line
 from lockgate.serving.log.logged_line import columns_file, describe
+from lockgate.serving.log.placed_lines import Placed
 from lockgate.serving.log.record import Record
 from lockgate.serving.log.segments import Segment
 
@@ -24,6 +25,9 @@ class Lane:
 
     Attributes:
         rows: Rows that wait.
+        counted: For how many they count, see `weight`.
+        bytes: Bytes of their lines.
+        is_stuck: Whether the disk did not take them when it was asked last.
     """
 
     def __init__(self, folder: Path, worker: int, opener: Callable[[Path], int]) -> None:
@@ -34,16 +38,32 @@ class Lane:
         self._described: set[str] = set()  # bundles whose columns lie beside the open segment
         self._contracts: dict[str, ModelContract] = {}  # of those that lines of it, or that wait for it, are of
         self._waiting = Placed()
-        self.rows = self._counted = self._bytes = 0
+        self.rows = self.counted = self.bytes = 0
+        self.is_stuck = False
+        self._marks: list[tuple[int, int, int, tuple[int, int, int]]] = []  # before each line that came while stuck
 
     def add(self, record: Record, line: Line, counted: int) -> None:
         """Take a record's line, and for how many rows it counts, see `weight`."""
         if record.contract is not None:
             self._contracts.setdefault(record.digest, record.contract)
+        if self.is_stuck:
+            self._marks.append((self.rows, self.counted, self.bytes, self._waiting.mark()))
         self._waiting.add(line)
         self.rows += record.rows
-        self._counted += counted
-        self._bytes += line.size
+        self.counted += counted
+        self.bytes += line.size
+
+    def give_up_newest(self) -> tuple[int, int, int]:
+        """Give up the line that came last, of those that came before the disk was asked first all of them.
+
+        Returns:
+            How many rows that were, for how many they counted, and how many bytes.
+        """
+        rows, counted, size, mark = self._marks.pop() if self._marks else (0, 0, 0, (0, 0, 0))
+        gone = self.rows - rows, self.counted - counted, self.bytes - size
+        self.rows, self.counted, self.bytes = rows, counted, size
+        self._waiting.cut(mark)
+        return gone
 
     def write(self) -> tuple[int, int, int]:
         """Write what waits; all of it still waits after an error.
@@ -54,9 +74,18 @@ class Lane:
         Raises:
             OSError: The disk does not take it.
         """
-        waiting = self._waiting
-        if not waiting.pieces:
+        if not self._waiting.pieces:
             return 0, 0, 0
+        self.is_stuck = True  # until all of it is written
+        self._put(self._waiting)
+        self.is_stuck = False
+        self._marks.clear()
+        written = self.rows, self.counted, self.bytes
+        self._waiting.clear()
+        self.rows = self.counted = self.bytes = 0
+        return written
+
+    def _put(self, waiting: Placed) -> None:
         segment = self._opened_segment()
         for digest in self._contracts.keys() - self._described:
             self._describe(Digest(digest))
@@ -67,10 +96,6 @@ class Lane:
             if segment.gives_way_after(broken):  # this file may not grow, or is on no disk any more
                 self.close()
             raise
-        written = self.rows, self._counted, self._bytes
-        waiting.clear()
-        self.rows = self._counted = self._bytes = 0
-        return written
 
     def _opened_segment(self) -> Segment:
         """Return the segment that is written, a new one where there is none any more.

@@ -2,7 +2,8 @@
 
 `append` puts a record into a queue; a thread makes lines of it and writes them, five times within `flush_s`, so that a
 kill -9 loses no answer older than that. When the disk does not take them, lines are kept up to a bound of rows and of
-bytes and dropped beyond it, both counted and said; serving goes on, and so does the log once there is room.
+bytes and dropped beyond it, both counted and said; serving goes on, and so does the log once there is room. One model's
+broken folder costs the others no row, see `stuck`.
 
     <state>/predictions/<model>/<UTC time of opening>-w<worker>-<number>.jsonl     see `segments`
     <state>/predictions/<model>/<digest>.columns.json                              the columns' types, for the archive
@@ -24,6 +25,7 @@ from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.lane import Lane
 from lockgate.serving.log.record import WHOLE_ROWS, LineEncoder, Record
 from lockgate.serving.log.segments import open_for_appending
+from lockgate.serving.log.stuck import Stuck
 from lockgate.serving.log.weight import weigh
 
 __all__ = ["PredictionLog", "Record"]
@@ -92,6 +94,7 @@ class PredictionLog:
         self._lines = LineEncoder(KeyedHash(key_file or folder.parent / "prediction-log.key"), _breathe)
         self._new_lane: Callable[[str], Lane] = lambda model: Lane(folder / model, worker, opener)
         self._lanes: dict[str, Lane] = {}
+        self._stuck = Stuck(queue_rows, queue_bytes)
         self._problem: str | None = None
         self._complained_at = -math.inf
         self._wake = threading.Event()
@@ -126,8 +129,10 @@ class PredictionLog:
         if queued:
             waiting = self._appended_bytes - self._encoded_bytes + self._waiting_bytes
             if queued + rows > self._queue_rows or waiting + size > self._queue_bytes:
-                self._refused_rows += record.rows
-                return
+                lane = self._lanes.get(record.model)
+                if not self._stuck.lets_in(lane, rows, size, (queued, waiting)):
+                    self._refused_rows += record.rows
+                    return
             if queued > self._wake_rows or waiting > self._wake_bytes:
                 self._wake.set()
         self._queue.append(record)
@@ -172,6 +177,8 @@ class PredictionLog:
         while self._queue:
             self._encode_chunk()
             broken = self._write_lanes() or broken
+            while self._stuck.hold_too_much:
+                self._make_room()
             _breathe()
         if broken is not None:
             raise broken
@@ -189,7 +196,19 @@ class PredictionLog:
                 self._taken_rows += counted
                 self._waiting_bytes -= size
             lane.close_if(self._segment_bytes, self._segment_age_s)
+        if broken is not None or self._stuck.bytes:
+            self._stuck.look(self._lanes.values())
         return broken
+
+    def _make_room(self) -> None:
+        """Have the model that holds most of what cannot be written give up its newest line."""
+        lane = self._stuck.largest()
+        if lane is not None:
+            rows, counted, size = lane.give_up_newest()
+            self._lost_rows += rows
+            self._taken_rows += counted
+            self._waiting_bytes -= size
+            self._stuck.look(self._lanes.values())
 
     def _encode_chunk(self) -> None:
         """Make lines of the oldest records, few enough not to keep the interpreter for long."""
@@ -201,19 +220,27 @@ class PredictionLog:
             counted, held = weigh(record)
             self._encoded_bytes += held
             length = 0 if line is None else line.size
-            if line is None or (self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes):
-                self._lost_rows += record.rows
-                self._taken_rows += counted
-                continue
             lane = self._lanes.get(record.model)
             if lane is None:
                 lane = self._lanes[record.model] = self._new_lane(record.model)
+            full = self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes
+            if line is None or (full and not self._has_room(lane, length)):
+                self._lost_rows += record.rows
+                self._taken_rows += counted
+                continue
             lane.add(record, line, counted)
             self._waiting_bytes += length
             rows += min(record.rows, _BLOB_ROWS * len(line.blobs)) if line.blobs else record.rows
             size += length
             if rows >= WHOLE_ROWS or size >= CHUNK_BYTES:
                 break
+
+    def _has_room(self, lane: Lane, size: int) -> bool:
+        """Tell whether a line may wait: beside what cannot be written, or in place of what others hold of it."""
+        waiting = self._waiting_bytes - (0 if lane.is_stuck else self._stuck.bytes)
+        return (
+            not waiting or waiting + size <= self._queue_bytes or (lane.is_stuck and lane is not self._stuck.largest())
+        )
 
     def _encode(self, record: Record) -> Line | None:
         """Return a record's line, None where it has none: one odd record must not end the log."""

@@ -1,0 +1,73 @@
+"""What waits for folders that take nothing, so that it costs other models no row of the prediction log.
+
+Lines that wait for such a folder may fill the queue as long as nobody else needs it: beside them, rows whose folders
+are not known to refuse them may have half as much again, which they leave within an instant. Several such folders
+share the queue: who holds less than another one is let in, and the one that holds most gives up its newest line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lockgate.serving.log.lane import Lane
+
+
+class _Held(NamedTuple):
+    """What some lanes hold: rows as the queue counts them, and bytes."""
+
+    lanes: tuple[Lane, ...] = ()
+    rows: int = 0
+    bytes: int = 0
+
+
+class Stuck:
+    """The lanes whose last write failed; kept by the writer's thread, asked by both."""
+
+    def __init__(self, queue_rows: int, queue_bytes: int) -> None:
+        """Take the bounds of the queue."""
+        self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
+        self._held = _Held()
+
+    @property
+    def bytes(self) -> int:
+        """What they held at the last look."""
+        return self._held.bytes
+
+    def look(self, lanes: Iterable[Lane]) -> None:
+        """Look which lanes are stuck, and what they hold; after the queue has counted what has left."""
+        stuck = tuple(lane for lane in lanes if lane.is_stuck and lane.bytes)
+        self._held = _Held(stuck, sum(lane.counted for lane in stuck), sum(lane.bytes for lane in stuck))
+
+    def lets_in(self, lane: Lane | None, rows: int, size: int, waiting: tuple[int, int]) -> bool:
+        """Tell whether a record may come although the queue is full.
+
+        Args:
+            lane: Its model's; None where there is none yet.
+            rows: Rows it counts for.
+            size: Bytes likewise.
+            waiting: Rows and bytes that wait already.
+        """
+        held = self._held
+        if not held.lanes:
+            return False
+        others_rows, others_bytes = waiting[0] - held.rows, waiting[1] - held.bytes
+        if others_rows > 0 and not (
+            2 * (others_rows + rows) <= self._queue_rows and 2 * (others_bytes + size) <= self._queue_bytes
+        ):
+            return False
+        return lane is None or not lane.is_stuck or self._share(lane) < max(map(self._share, held.lanes))
+
+    def largest(self) -> Lane | None:
+        """Return the lane that holds most; None where none holds anything."""
+        return max((lane for lane in self._held.lanes if lane.bytes), key=self._share, default=None)
+
+    @property
+    def hold_too_much(self) -> bool:
+        """Whether several of them hold more than the queue together; one alone was never let in beyond it."""
+        lanes = self._held.lanes
+        rows, size = sum(lane.counted for lane in lanes), sum(lane.bytes for lane in lanes)
+        return len(lanes) > 1 and (rows > self._queue_rows or size > self._queue_bytes)
+
+    def _share(self, lane: Lane) -> float:
+        return max(lane.counted / self._queue_rows, lane.bytes / self._queue_bytes)
