@@ -21,11 +21,11 @@ from lockgate.serving.log import archive_retention
 from lockgate.serving.log.archive_run import Archive
 from lockgate.serving.log.archive_status import Kept, read_status
 from lockgate.serving.log.prediction_log import PredictionLog, Record
-from lockgate.serving.without_pandas import hide_pandas
+from lockgate.serving.unwanted import hide_pandas
 from tests.bundles import contract
 
 TODAY = datetime.now(UTC).replace(hour=12, minute=0)
-KEPT = Kept(days=30, max_bytes=0)
+KEPT = Kept(days=30, max_bytes=0, waiting_bytes=200)  # one label that waits, not two
 DIED = 9
 CALLS = ("fsync", "replace", "unlink", "rename")
 
@@ -39,7 +39,7 @@ def make_state(state: Path) -> None:
         log.append(_record(f"old-{worker}", "toy", TODAY - timedelta(days=60)))
         log.close()
     (state / "labels").mkdir()
-    for name, told in enumerate((["toy-1", "other-1", "nobody"], ["toy-1", "toy-0"])):
+    for name, told in enumerate((["toy-1", "other-1", "nobody"], ["toy-1", "toy-0", "no-one"])):
         lines = [{"prediction_id": each, "row": 0, "label": name, "label_time": TODAY.isoformat()} for each in told]
         path = state / "labels" / f"20260101T000000.000000Z-w0-{name:06d}.jsonl"
         path.write_text("".join(json.dumps(line | {"received": line["label_time"]}) + "\n" for line in lines))
@@ -68,7 +68,9 @@ def outcome(state: Path) -> Any:
     facts = {
         name: getattr(status, name) for name in ("segments", "requests", "rows", "removed_rows", "unmatched_files")
     }
-    labels = {name: getattr(status.labels, name) for name in ("joined", "corrected", "duplicate", "waiting")}
+    labels = {
+        name: getattr(status.labels, name) for name in ("joined", "corrected", "duplicate", "waiting", "displaced")
+    }
     return json.loads(json.dumps([rows, facts, labels, left, (state / "archive" / ".journal.json").exists()]))
 
 

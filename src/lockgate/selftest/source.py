@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lockgate.bootstrap import Services
 from lockgate.config import Settings
 from lockgate.core.spec import ReleaseSpec
-from lockgate.errors import BadInput
+from lockgate.errors import BadInput, ConfigError
 from lockgate.selftest import toy
 from lockgate.selftest.world import Plan
 
@@ -24,7 +24,12 @@ _BATCH_SHARE = 0.15
 
 
 def toy_plan(settings: Settings, folder: Path) -> Plan:
-    """Return the plan of the toy, written into a folder."""
+    """Return the plan of the toy, written into a folder.
+
+    Raises:
+        ConfigError: The project lacks what every project has.
+    """
+    _check_project(settings)
     history, batch = toy.rows()
     return _written(toy.make_project(settings, folder / "project"), toy.spec(), history, batch, folder)
 
@@ -34,10 +39,23 @@ def plan_of(services: Services, spec: ReleaseSpec, folder: Path) -> Plan:
 
     Raises:
         BadInput: There are no rows: the spec can write none, and the installation has none.
+        ConfigError: The project lacks what every project has.
     """
+    _check_project(services.settings)
     history, batch = _sampled(services.settings, spec, folder) if spec.data.sample else _frozen(services, spec)
     landed = replace(spec, data=replace(spec.data, prepare=None, sample=None, sample_batches=()))
     return _written(services.settings, landed, history, batch, folder)
+
+
+def _check_project(settings: Settings) -> None:
+    """Refuse a project without what each selftest takes over from it."""
+    for needed in (settings.suites / "great_expectations.yml", settings.project / "requirements.lock"):
+        if not needed.is_file():
+            raise ConfigError(
+                f"there is no {needed.relative_to(settings.project)} in {settings.project}, which every project of "
+                "Lockgate has: run this in the project's folder, or name that in LOCKGATE_PROJECT",
+                path=str(needed),
+            )
 
 
 def _written(settings: Settings, spec: ReleaseSpec, history: pd.DataFrame, batch: pd.DataFrame, folder: Path) -> Plan:

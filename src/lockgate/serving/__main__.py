@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final
 
-from lockgate.errors import BadInput, LockgateError
+from lockgate.errors import LockgateError
+from lockgate.serving import command_line as read
 from lockgate.serving.fleet.process import run
 from lockgate.serving.fleet.process_log import log_to_stderr
 from lockgate.serving.options import Limits, ServerOptions
 
 logger = logging.getLogger("lockgate.serving")
 ENVIRONMENTS: Final = ("sandbox", "staging", "production")
-MOST_WORKERS: Final = 128  # ours: more than the cores of any machine this was thought for; a typing error stops here
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and leaves how to end to its caller."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what `argparse` would print under its whole usage, and end with."""
-        raise BadInput(f"{message.removeprefix('argument ')}; 'lockgate serve -- --help' lists every option")
-
-    def read(self, argv: Sequence[str]) -> dict[str, Any]:
-        """Return what is given by name; raises `BadInput` for what there is not."""
-        given, unknown = self.parse_known_args(argv)
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1)
-            self.error(f"there is no option {unknown[0]!r}{f', did you mean {close[0]}?' if close else ''}")
-        return vars(given)
 
 
 def parse(argv: Sequence[str]) -> ServerOptions:
@@ -43,7 +25,7 @@ def parse(argv: Sequence[str]) -> ServerOptions:
     Raises:
         BadInput: It is wrong; what is, and what is allowed.
     """
-    parser = _Parser(prog="lockgate serve", description="Serve signed bundles.", allow_abbrev=False)
+    parser = read.Parser("lockgate serve", "Serve signed bundles.", listed_by="lockgate serve -- --help")
     _add_needed(parser.add_argument_group("needed"))
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument(
@@ -57,6 +39,8 @@ def parse(argv: Sequence[str]) -> ServerOptions:
     given = parser.read(argv)
     if (given["tls_cert"] is None) != (given["tls_key"] is None):
         parser.error("--tls-cert and --tls-key go together: give both, or none for plain HTTP")
+    if given["specs"] is not None and not given["specs"].is_dir():
+        parser.error(f"--specs: {given['specs']} is not a folder; give the one that holds <model>.yaml, or none")
     if given["port"] == given["admin_port"] != 0:
         parser.error(f"--port and --admin-port are both {given['port']}: give two, the admin port is nobody else's")
     given["limits"] = Limits(**{name: given.pop(name) for name in _LIMITS})
@@ -79,8 +63,8 @@ def _add_needed(needed: argparse._ArgumentGroup) -> None:
 def _add_listening(listening: argparse._ArgumentGroup) -> None:
     add = listening.add_argument
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s, this machine alone")
-    add("--port", metavar="N", type=_port, default=8080, help="data port, 0: any free one; default: %(default)s")
-    add("--admin-port", metavar="N", type=_port, default=9080, help="likewise; default: %(default)s")
+    add("--port", metavar="N", type=read.port, default=8080, help="data port, 0: any free one; default: %(default)s")
+    add("--admin-port", metavar="N", type=read.port, default=9080, help="likewise; default: %(default)s")
     add("--tls-cert", metavar="FILE", type=Path, help="PEM certificate chain of both ports; default: plain HTTP")
     add("--tls-key", metavar="FILE", type=Path, help="PEM private key of it, without a pass phrase")
 
@@ -91,7 +75,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         default = getattr(defaults, name)
         option = f"--max-{name.replace('_', '-')}" if isinstance(default, int) else f"--{name.replace('_', '-')}"
         limits.add_argument(
-            option, dest=name, type=_at_least_one if isinstance(default, int) else _positive, default=default,
+            option, dest=name, type=read.at_least_one if isinstance(default, int) else read.positive, default=default,
             metavar="N" if isinstance(default, int) else "SECONDS", help=f"{what}; default: %(default)s",
         )  # fmt: skip
 
@@ -109,19 +93,19 @@ _LIMITS: Final = {
 
 def _add_processes(processes: argparse._ArgumentGroup) -> None:
     processes.add_argument(
-        "--workers", type=_workers, default=1, metavar="N",
+        "--workers", type=read.workers, default=1, metavar="N",
         help="processes that answer on the data port; default: %(default)s",
     )  # fmt: skip
     processes.add_argument(
-        "--hang-s", type=_positive, default=10.0, metavar="SECONDS",
+        "--hang-s", type=read.positive, default=10.0, metavar="SECONDS",
         help="a worker silent for so long is restarted; default: %(default)s",
     )  # fmt: skip
     processes.add_argument(
-        "--max-memory-mb", type=_whole, default=0, metavar="N",
+        "--max-memory-mb", type=read.megabytes, default=0, metavar="N",
         help="above it a process is not ready, answers what it took and ends with code 1; default: 0, any",
     )  # fmt: skip
     processes.add_argument(
-        "--stop-timeout-s", type=_positive, default=10.0, metavar="SECONDS",
+        "--stop-timeout-s", type=read.positive, default=10.0, metavar="SECONDS",
         help="on SIGTERM, requests being answered get this long; default: %(default)s",
     )  # fmt: skip
 
@@ -129,28 +113,33 @@ def _add_processes(processes: argparse._ArgumentGroup) -> None:
 def _add_log(log: argparse._ArgumentGroup) -> None:
     log.add_argument("--no-log-inputs", action="store_true", help="leave the inputs of requests out of the log")
     log.add_argument(
-        "--log-segment-bytes", type=_at_least_one, default=64 << 20, metavar="N",
+        "--log-segment-bytes", type=read.at_least_one, default=64 << 20, metavar="N",
         help="a file of the prediction log is closed at this size; default: %(default)s",
     )  # fmt: skip
     log.add_argument(
-        "--keep-log-days", type=_whole, default=90, metavar="N",
+        "--keep-log-days", type=read.whole_days, default=90, metavar="N",
         help="older days of it are deleted; default: %(default)s; 0: none",
     )  # fmt: skip
     log.add_argument(
-        "--max-log-bytes", type=_whole, default=10 << 30, metavar="N",
+        "--max-log-bytes", type=read.size_bytes, default=10 << 30, metavar="N",
         help="the oldest part is deleted above this size; default: %(default)s; 0: never",
     )  # fmt: skip
     log.add_argument(
-        "--label-window-days", type=_not_negative, default=0.0, metavar="N",
-        help="a label that comes later after its prediction counts as late; default: %(default)s, never",
+        "--specs", type=Path, metavar="DIR",
+        help="holds <model>.yaml: a label that comes later than its data.label_delay_s counts as late; default: none",
+    )  # fmt: skip
+    log.add_argument(
+        "--label-window-days", type=read.days, metavar="N",
+        help="a label of any model that comes later after its prediction counts as late; 0: never; default: as the "
+        "specs say",
     )  # fmt: skip
     log.add_argument("--access-log", choices=("off", "on"), default="off", help="a line an answer; default: off")
     log.add_argument(
-        "--self-probe-s", type=_not_negative, default=10.0, metavar="SECONDS",
+        "--self-probe-s", type=read.not_negative, default=10.0, metavar="SECONDS",
         help="each model answers a golden request so often; default: %(default)s; 0: never",
     )  # fmt: skip
     log.add_argument(
-        "--keep-warm-s", type=_interval, default=0.004, metavar="SECONDS",
+        "--keep-warm-s", type=read.zero_or_interval, default=0.004, metavar="SECONDS",
         help="a model that is asked now and then runs so often in between, to stay in caches: about a third less "
         "latency at 100 requests a second for 3 %% of a core; default: %(default)s; 0: never",
     )  # fmt: skip
@@ -181,52 +170,6 @@ def main(argv: Sequence[str]) -> int:
     except LockgateError as error:
         logger.error("%s", error, extra={"event": "refused_to_start"})  # noqa: TRY400 - the message says it all
         return error.exit_code
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0")
-    return int(text)
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1")
-    return int(text)
-
-
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 to {MOST_WORKERS}")
-    return int(text)
-
-
-def _not_negative(text: str) -> float:
-    return _number(text, "a number from 0", lambda value: value >= 0)
-
-
-def _interval(text: str) -> float:
-    return _number(text, "0, or a number from 0.001", lambda value: value == 0 or value >= 0.001)
-
-
-def _positive(text: str) -> float:
-    return _number(text, "a number above 0", lambda value: value > 0)
-
-
-def _number(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and fits(value)):
-        raise argparse.ArgumentTypeError(f"{text!r} must be {wanted}")
-    return value
 
 
 if __name__ == "__main__":

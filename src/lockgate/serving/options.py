@@ -11,7 +11,7 @@ class Limits:
     """What a caller may ask for; with several workers each of them keeps these for itself.
 
     Attributes:
-        body_bytes: A larger body is refused (413).
+        body_bytes: A larger body is refused (413); one that comes compressed counts decompressed.
         rows: A request with more rows is refused (413).
         in_flight: While this many requests are being answered, further ones are refused (503, Retry-After).
         connections: While this many connections are open, further ones are told so (503, Retry-After) and closed;
@@ -61,7 +61,9 @@ class ServerOptions:
         log_segment_bytes: A file of the prediction log that has grown to this size is closed.
         keep_log_days: Days of the prediction log that are kept; 0: all.
         max_log_bytes: Size of the prediction log beyond which its oldest part is deleted; 0: any.
-        label_window_days: A label that comes later than this after its prediction counts as late; 0: none does.
+        specs: Holds `<model>.yaml`, the spec that says how late a model's labels are due; None: there are none.
+        label_window_days: A label that comes later than this after its prediction counts as late; 0: none does; None:
+            the specs say.
         max_memory_mb: A process whose resident memory (1e6 bytes) is above this says it is not ready, answers what
             it has taken and ends with code 1, to be started again by whoever watches it; 0: any.
         stop_timeout_s: On SIGTERM, requests being answered get this long.
@@ -90,6 +92,7 @@ class ServerOptions:
     log_segment_bytes: int = 64 << 20
     keep_log_days: int = 90
     max_log_bytes: int = 10 << 30
-    label_window_days: float = 0.0
+    specs: Path | None = None
+    label_window_days: float | None = None
     max_memory_mb: int = 0
     stop_timeout_s: float = 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from pathlib import Path
 
 from lockgate.errors import ConfigError
@@ -24,6 +25,28 @@ def read_token(path: Path, whose: str = "admin") -> bytes:
         raise ConfigError(f"{whose} token file {path} is empty; it must hold the token that callers are asked for")
     check_private(path, f"{whose} token file")
     return token
+
+
+def check_apart(tokens: Mapping[str, Path], others: Mapping[str, Path]) -> None:
+    """Refuse a token that is held twice: whoever has it for one thing would have it for the other.
+
+    Args:
+        tokens: The files that hold one, by the option that names each.
+        others: The other files of the server, likewise; no token may be in one of them.
+
+    Raises:
+        ConfigError: Two are one file, or two hold the same token; or a token cannot be read, see `read_token`.
+    """
+    seen: dict[bytes, str] = {}
+    files = {**others}
+    for option, path in tokens.items():
+        token = read_token(path, option.removeprefix("--").removesuffix("-token-file"))
+        for other, its in files.items():
+            if its.exists() and its.samefile(path):
+                raise ConfigError(f"{option} and {other} are one file, {path}; give each a file of its own")
+        if token in seen:
+            raise ConfigError(f"{option} and {seen[token]} hold the same token; make another: openssl rand -hex 32")
+        seen[token], files[option] = option, path
 
 
 def check_bearer(token: bytes, header: str | None, what: str, *, narrower: bytes | None = None) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lockgate.config import Settings
 from lockgate.core.gates.registry import GATES, names
 from lockgate.core.ids import Stage
 from lockgate.core.progress import Progress
 from lockgate.core.spec import SliceSection
 from lockgate.core.verdict import Verdict
-from lockgate.errors import BadInput
+from lockgate.errors import BadInput, ConfigError
 from lockgate.selftest import toy
 from lockgate.selftest.entries import Landed
 from lockgate.selftest.fault import Fault, Size
 from lockgate.selftest.intervals import clopper_pearson
 from lockgate.selftest.library import FAULTS, WITHOUT_FAULT, faults_named
 from lockgate.selftest.pushing import STAGES, How, Pushed, Stop, rightful, told
+from lockgate.selftest.source import toy_plan
 
 STAGE_OF = {gate.name: gate.stage for gate in GATES}
 each_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -122,6 +125,20 @@ def test_the_exact_interval_is_that_of_the_published_table() -> None:
         exact = binomtest(hits, tries).proportion_ci(0.95, "exact")
         assert np.allclose(clopper_pearson(hits, tries), (exact.low, exact.high), atol=1e-12)
     assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("there", [[], ["requirements.lock"], ["great_expectations/great_expectations.yml"]])
+def test_a_folder_that_is_no_project_is_told_what_it_lacks(tmp_path: Path, there: list[str]) -> None:
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    home = tmp_path / "home"
+    settings = Settings(project=tmp_path, home=home, host="127.0.0.1", ports={}, notify=(), ledger_url="")
+    with pytest.raises(
+        ConfigError, match=r"there is no (requirements\.lock|great_.*\.yml) in .*, or name that in LOCKG"
+    ):
+        toy_plan(settings, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_toy_is_the_same_every_time() -> None:

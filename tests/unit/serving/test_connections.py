@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 from uvicorn.config import Config
 
-from lockgate.serving.net.connection import HEAD_BYTES, HEADERS, Connection
+from lockgate.serving.net.connection import Connection
 from lockgate.serving.net.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
+from lockgate.serving.net.malformed import HEAD_BYTES, HEADERS
 
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -87,7 +89,7 @@ class Scene:
 
 
 def run(play: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(asyncio.wait_for(play(), 5))
+    asyncio.run(asyncio.wait_for(play(), 60))
 
 
 async def turns() -> None:
@@ -443,17 +445,275 @@ def test_a_long_body_in_small_pieces_is_no_endless_trailer(waits: bool) -> None:
 
 
 def test_an_answer_that_comes_after_the_connection_was_given_up_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        del receive
+        await Scene.app(scene, scope, nothing, send)
+
+    async def nothing() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scene = Scene(app=early)
+
     async def play() -> None:
-        scene = Scene()
         connection, transport = scene.open()
-        connection.data_received(GET + b"\x01 this is no request\r\n\r\n")  # the first is being answered
+        connection.data_received(CHUNKED[:-3] + b"no size\r\n")  # its body is what is broken
         refused = transport.written
         assert refused.startswith(b"HTTP/1.1 400")
         assert transport.ended
         transport.write = None  # type: ignore[assignment]  # as uvloop's, which refuses to once it is closed
         await turns()
-        assert len(scene.asked) == 1
         assert transport.written == refused
 
     run(play)
     assert caplog.text == ""
+
+
+NO_REQUEST = b"\x01 this is no request\r\n\r\n"
+OTHERS = [
+    NO_REQUEST,
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (HEADERS + 1) + b"\r\n",
+    b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"x" * (3 * HEAD_BYTES),
+    b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
+]
+
+
+def statuses(transport: Transport) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", transport.written)
+
+
+@pytest.mark.parametrize("sent", OTHERS)
+@pytest.mark.parametrize("before", [1, 2, 3])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_no_request_is_told_behind_the_answers_to_those_in_front_of_it(
+    sent: bytes, before: int, *, at_once: bool
+) -> None:
+    async def play() -> None:
+        scene = Scene()
+        connection, transport = scene.open()
+        connection.data_received(GET * before + sent if at_once else GET * before)
+        for start in range(0, 0 if at_once else len(sent), 60_000):
+            connection.data_received(sent[start : start + 60_000])
+        if sent is OTHERS[4] and at_once:  # so long in one piece says nothing yet: how much may still come is not known
+            connection.data_received(b"x" * (HEAD_BYTES + 1))
+        assert not transport.written
+        connection.data_received(NO_REQUEST * 9)  # nothing more is read
+        for _ in range(10):
+            await turns()
+        *first, last = statuses(transport)
+        assert first == [b"200"] * before
+        assert last in {b"400", b"431"}
+        assert transport.ended == "closed"
+        assert scene.all.malformed == 1
+        assert len(scene.asked) == before
+
+    run(play)
+
+
+def test_what_is_no_request_behind_one_that_was_answered_is_told_at_once() -> None:
+    async def play() -> None:
+        connection, transport = Scene().open()
+        connection.data_received(GET)
+        await turns()
+        connection.data_received(NO_REQUEST)
+        assert statuses(transport) == [b"200", b"400"]
+        assert transport.ended == "closed"
+
+    run(play)
+
+
+def test_a_body_that_breaks_after_its_answer_gets_no_second_one() -> None:
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def play() -> None:
+        connection, transport = Scene(app=early).open()
+        connection.data_received(CHUNKED[:-3])
+        await turns()
+        connection.data_received(b"no size\r\n")
+        assert statuses(transport) == [b"413"]
+        assert transport.ended == "closed"
+
+    run(play)
+
+
+def test_a_caller_that_waits_longer_for_its_answer_than_heads_may_take_gets_it_before_its_refusal() -> None:
+    async def play() -> None:
+        go_on = asyncio.Event()
+
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            await go_on.wait()
+            await Scene.app(scene, scope, receive, send)
+
+        scene = Scene(app=slow)
+        connection, transport = scene.open()
+        connection.data_received(GET + NO_REQUEST)
+        await turns()
+        now = asyncio.get_running_loop().time()
+        for later in (0, 11, 60):
+            connection.check(now + later)
+        go_on.set()
+        await turns()
+        assert statuses(transport) == [b"200", b"400"]
+
+    run(play)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a@b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: a:b\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET / HTTP/1.1\r\nhost:\r\n\r\n", b"200"),
+        (b"GET / HTTP/1.1\r\nHOST: model_server.local.:8080 \r\n\r\n", b"200"),
+        (b"GET http://b/ HTTP/1.1\r\nhost: a\r\n\r\n", b"200"),
+        (b"GET / HTTP/1.1\r\nhost: [::1]:8080\r\n\r\n", b"200"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", b"200"),
+        (b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", b"400"),
+        (CHUNKED + b"host: a b\r\nhost: c\r\n\r\n", b"200"),  # trailers are no headers
+    ],
+)
+def test_a_request_names_one_host_as_rfc_9112_has_it(request_head: bytes, status: bytes) -> None:
+    async def play() -> None:
+        connection, transport = Scene().open()
+        connection.data_received(request_head)
+        await turns()
+        assert statuses(transport) == [status]
+        if status == b"200" and b"1.0" not in request_head:
+            connection.data_received(GET)
+            await turns()
+            connection.data_received(b"GET / HTTP/1.1\r\n\r\n")  # each request of a connection
+            assert statuses(transport) == [b"200", b"200", b"400"]
+
+    run(play)
+
+
+def one_at_a_time(go_on: asyncio.Semaphore) -> tuple[Scene, Connection, Transport]:
+    """Return a scene in which each answer waits to be let go, and one connection of it."""
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go_on.acquire()
+        await Scene.app(scene, scope, receive, send)
+
+    scene = Scene(app=slow)
+    return scene, *scene.open()
+
+
+def test_no_more_is_read_before_the_last_of_many_requests_is_being_answered() -> None:
+    async def play() -> None:
+        go_on = asyncio.Semaphore(0)
+        _, connection, transport = one_at_a_time(go_on)
+        connection.data_received(GET * 4)
+        for _ in range(3):
+            assert not transport.reading
+            go_on.release()
+            await turns()
+        assert statuses(transport) == [b"200"] * 3
+        assert not transport.reading
+        go_on.release()
+        await turns()
+        assert transport.reading
+
+    run(play)
+
+
+def test_a_large_body_behind_other_requests_is_read_once_its_turn_has_come() -> None:
+    async def play() -> None:
+        go_on = asyncio.Semaphore(0)
+        scene, connection, transport = one_at_a_time(go_on)
+        connection.data_received(GET * 2 + b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf")
+        for _ in range(3):
+            assert not transport.reading
+            go_on.release()
+            await turns()
+        assert transport.reading
+        connection.data_received(b"half")
+        await turns()
+        assert scene.bodies == [b"", b"", b"halfhalf"]
+
+    run(play)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (GET, [b"200"]),
+        (GET * 3, [b"200"] * 3),
+        (GET * 2 + b"GET / HTTP/1.1\r\nho", [b"200"] * 2),
+        (GET * 2 + NO_REQUEST, [b"200", b"200", b"400"]),
+        (GET * 2 + CHUNKED[:-3], [b"200", b"200", b"400"]),
+        (GET + CHUNKED[:-3], [b"200", b"400"]),
+        (CHUNKED[:-3], [b"400"]),
+        (b"GET / HTTP/1.1\r\nho", []),
+        (b"", []),
+    ],
+)
+def test_a_caller_that_sends_no_more_gets_its_answers_and_is_closed(sent: bytes, answered: list[bytes]) -> None:
+    async def play() -> None:
+        go_on = asyncio.Semaphore(99)
+        _, connection, transport = one_at_a_time(go_on)
+        if sent:
+            connection.data_received(sent)
+        if not connection.eof_received():
+            transport.close()  # as asyncio does
+        for _ in range(10):
+            await turns()
+        assert statuses(transport) == answered
+        assert transport.ended == "closed"
+
+    run(play)
+
+
+def test_half_a_connection_is_closed_whole_where_nothing_is_being_answered_or_tls_is_spoken() -> None:
+    async def play() -> None:
+        _, connection, _ = one_at_a_time(asyncio.Semaphore(99))
+        connection.data_received(GET)
+        await turns()
+        assert not connection.eof_received()
+        connection.data_received(GET)
+        connection.scheme = "https"
+        assert not connection.eof_received()
+        await turns()
+
+    run(play)
+
+
+@pytest.mark.parametrize("body", [b"", b"ok"])
+def test_a_body_that_may_come_or_not_after_its_answer_is_never_taken_for_a_request(body: bytes) -> None:
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def play() -> None:
+        connection, transport = Scene(app=early).open()
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        connection.data_received(head + body)
+        await turns()
+        assert statuses(transport) == [b"404"]
+        assert (b"connection: close" in transport.written, transport.ended) == (not body, "" if body else "closed")
+
+    run(play)
+
+
+def test_a_caller_of_http_1_0_is_told_nothing_that_it_does_not_know() -> None:
+    async def play() -> None:
+        connection, transport = Scene().open()
+        connection.data_received(b"POST / HTTP/1.0\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
+        await turns()
+        assert transport.written == b""
+        connection.data_received(b"ok")
+        await turns()
+        assert statuses(transport) == [b"200"]
+
+    run(play)

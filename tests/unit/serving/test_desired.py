@@ -114,6 +114,13 @@ def test_the_same_sequence_with_other_content_is_refused(changes: dict[str, Any]
         already_served("toy", DESIRED, replace(DESIRED, **changes))
 
 
+def test_a_conflict_is_told_in_words_that_are_no_programs() -> None:
+    served = replace(DESIRED, previous=None, challengers=(challenger(weight=0.25),))
+    with pytest.raises(LedgerConflict) as conflict:
+        already_served("toy", served, replace(served, salt="other"))
+    assert f"champion {A}, previous none, challengers b 0.25; a change needs" in conflict.value.message
+
+
 def test_a_higher_sequence_is_a_change_even_with_the_same_content() -> None:
     assert not already_served("toy", DESIRED, replace(DESIRED, sequence=6))
 

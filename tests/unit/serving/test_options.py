@@ -1,5 +1,6 @@
 """The command line: what it takes, what it refuses, and that nothing of it is left undocumented."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lockgate.serving.options import Limits, ServerOptions
 NEEDED = [
     *("--environment", "sandbox", "--bundles", "b", "--public-key", "k", "--state", "s", "--admin-token-file", "t"),
 ]
+PAGE = Path(__file__).parents[3] / "docs/howto/serve.md"
 
 
 def test_what_is_not_given_is_as_the_options_say() -> None:
@@ -101,6 +103,24 @@ def test_the_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None
             assert f"--{field.name.replace('_', '-')}" in shown
     for field in fields(Limits):
         assert f"-{field.name.replace('_', '-')} " in shown
+
+
+def test_the_page_of_the_server_tells_every_option_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    rows = re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", PAGE.read_text().partition("## Every option")[2], re.MULTILINE)
+    told = {}
+    for options, defaults in rows:
+        told |= dict(zip(re.findall(r"`(.*?)`", options), defaults.split(", "), strict=True))
+    assert told.keys() == shown
+    given, words = parse(NEEDED), {"none": "None", "off": "False"}
+    limits = {f.name: getattr(given.limits, f.name) for f in fields(Limits)}
+    values = {f.name: getattr(given, f.name) for f in fields(given)} | limits | {"no_log_inputs": not given.log_inputs}
+    for option, default in told.items():
+        name = option.removeprefix("--").replace("-", "_")
+        value = values.get(name, values.get(name.removeprefix("max_")))
+        assert default == "needed" or words.get(default, default) == str(value), option
 
 
 def test_options_reach_a_worker_as_they_are() -> None:

@@ -165,3 +165,14 @@ def test_probabilities_are_drawn_on_an_even_scale_and_none_is_lost() -> None:
     even = evenly(PROBABILITY.count(scores))
     assert sum(even) == 10_001
     assert all(abs(each - 500) <= 2 for each in even)
+
+
+def test_it_says_what_became_of_labels_also_of_those_that_were_given_up() -> None:
+    metrics = Metrics()
+    counts = {"joined": 12, "late": 3, "displaced": 4567, "expired": 0}
+    metrics.watch("lockgate_labels_total", "Labels.", lambda: counts, ("outcome",))
+    metrics.watch("lockgate_labels_waiting_rows", "Waiting.", lambda: 8)
+    text = shown(metrics, {}).text
+    assert "Labels, since the archive began" in text
+    for words in ("joined 12", "late 3", "displaced 4,567", "waiting 8"):
+        assert words in text

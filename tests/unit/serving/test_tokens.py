@@ -7,7 +7,7 @@ import pytest
 from lockgate.errors import ConfigError
 from lockgate.serving.private_files import widest_mode
 from lockgate.serving.refusals import Reason, RequestRefused
-from lockgate.serving.tokens import check_bearer, read_token
+from lockgate.serving.tokens import check_apart, check_bearer, read_token
 from tests.server_process import write_secret
 
 TOKEN = b"a-token"
@@ -52,3 +52,30 @@ def test_the_group_may_read_what_another_user_has_handed_to_the_server_and_nothi
     server, root, other = 1000, 0, 1001
     assert [widest_mode(owner, server) for owner in (server, root, other)] == [0o600, 0o640, 0o640]
     assert widest_mode(root, root) == 0o640
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("other", ["--tls-key", "--public-key", "--feedback-token-file"])
+def test_a_token_may_not_be_another_file_of_the_server(tmp_path: Path, other: str, link: str | None) -> None:
+    path = again = tmp_path / "token"
+    write_secret(path, "a-token")
+    if link is not None:
+        again = tmp_path / "again"
+        getattr(again, link)(path)
+    tokens, others = {"--admin-token-file": path}, {"--tls-cert": tmp_path / "no such file"}
+    (tokens if "token" in other else others)[other] = again
+    with pytest.raises(ConfigError, match=r"--\S+ and --\S+ are one file, .*; give each a file of its own"):
+        check_apart(tokens, others)
+
+
+def test_two_tokens_may_not_be_the_same(tmp_path: Path) -> None:
+    tokens = {"--admin-token-file": tmp_path / "admin", "--feedback-token-file": tmp_path / "feedback"}
+    for path in tokens.values():
+        write_secret(path, "a-token")
+    with pytest.raises(ConfigError, match="file and --admin-token-file hold the same token; make another"):
+        check_apart(tokens, {})
+    tokens["--feedback-token-file"].write_text("another")
+    check_apart(tokens, {"--tls-key": tmp_path / "no such file"})
+    tokens["--feedback-token-file"].unlink()
+    with pytest.raises(ConfigError, match=r"feedback token file .*: No such file"):
+        check_apart(tokens, {})

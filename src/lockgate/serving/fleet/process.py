@@ -23,12 +23,12 @@ from lockgate.serving.net.listening import ADMIN, DATA, inherited, listen
 from lockgate.serving.net.port import Port
 from lockgate.serving.options import ServerOptions
 from lockgate.serving.service import Service
-from lockgate.serving.tokens import read_token
-from lockgate.serving.watch.memory_bound import bound_memory
+from lockgate.serving.tokens import check_apart, read_token
+from lockgate.serving.unwanted import hide_pandas
+from lockgate.serving.watch.memory_bound import bound_memory, check_bound
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.process_usage import resident_bytes
 from lockgate.serving.watch.watching import watch_archive, watching
-from lockgate.serving.without_pandas import hide_pandas
 
 if TYPE_CHECKING:
     from lockgate.serving.net.tls import TlsFiles
@@ -99,11 +99,19 @@ def run(options: ServerOptions) -> int:
         BadInput: An option is wrong or a port is taken; nothing was served.
         IntegrityError: The routing on disk cannot be read; nothing was served.
     """
+    _check_secrets(options)
     if options.workers > 1:
         from lockgate.serving.fleet.parent import serve_fleet
 
         return run_loop(lambda: serve_fleet(options))
     return run_loop(lambda: _serve(options))
+
+
+def _check_secrets(options: ServerOptions) -> None:
+    """Refuse files of tokens that are each other's, or something else's."""
+    tokens = {"--admin-token-file": options.admin_token_file, "--feedback-token-file": options.feedback_token_file}
+    others = {"--public-key": options.public_key, "--tls-cert": options.tls_cert, "--tls-key": options.tls_key}
+    check_apart(*({option: path for option, path in each.items() if path is not None} for each in (tokens, others)))
 
 
 def run_loop(main: Callable[[], Coroutine[None, None, int]]) -> int:
@@ -126,6 +134,7 @@ async def _serve(options: ServerOptions) -> int:
         data, admin = opened.enter_context(_listening(options))
         service = Service(options)
         opened.callback(service.close)
+        check_bound(options.max_memory_mb, resident_bytes())
         if not await end.within(service.restore()):
             return 0
         access_log = opened.enter_context(watching(service))
@@ -191,7 +200,7 @@ def tls_files(options: ServerOptions) -> TlsFiles | None:
 @contextlib.contextmanager
 def archiving(options: ServerOptions, metrics: Metrics) -> Iterator[None]:
     """Keep the prediction log's archive going for the length of a block; in the process that owns the state folder."""
-    archiver = Archiver(options.state, _kept(options))
+    archiver = Archiver(options.state, kept_of(options))
     watch_archive(metrics, archiver)
     archiver.start()
     try:
@@ -200,9 +209,13 @@ def archiving(options: ServerOptions, metrics: Metrics) -> Iterator[None]:
         archiver.stop()
 
 
-def _kept(options: ServerOptions) -> Kept:
+def kept_of(options: ServerOptions) -> Kept:
+    """Return what of the prediction log is kept, as the options say."""
     return Kept(
-        days=options.keep_log_days, max_bytes=options.max_log_bytes, label_window_days=options.label_window_days
+        days=options.keep_log_days,
+        max_bytes=options.max_log_bytes,
+        label_window_days=options.label_window_days,
+        specs=options.specs,
     )
 
 
@@ -264,15 +277,17 @@ async def guard_memory(options: ServerOptions, end: End) -> None:
     limit = options.max_memory_mb * 1_000_000
     if limit:
         bound_memory(limit)
+    hint = "; what is routed needs that much from the start, so a restart ends the same: raise it, or route less"
     while limit:
         used = resident_bytes()
         if used > limit:
-            logger.error("%.0f MB are in use, --max-memory-mb is %d: ending", used / 1e6, options.max_memory_mb)
+            logger.error("%.0f MB are in use, --max-memory-mb is %d: ending%s", used / 1e6, options.max_memory_mb, hint)
             await asyncio.sleep(NOTICE_S)
             if not end.asked.is_set():  # asked twice, it would not wait for anything
                 end.exit_code = 1
                 end.ask()
             return
+        hint = ""
         await asyncio.sleep(LOOK_AT_MEMORY_S)
 
 

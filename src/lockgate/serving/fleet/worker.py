@@ -36,6 +36,8 @@ from lockgate.serving.routing.desired import Desired, check_lease
 from lockgate.serving.routing.router import Route
 from lockgate.serving.routing.state import decode_desired, encode_desired, read_routing
 from lockgate.serving.service import Service
+from lockgate.serving.watch.memory_bound import check_bound
+from lockgate.serving.watch.process_usage import resident_bytes
 from lockgate.serving.watch.watching import watching
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ async def _serve_options(
     sockets = {number: opened.enter_context(socket.socket(fileno=each)) for number, each in enumerate(begin.sockets)}
     service = Service(options)
     opened.callback(service.close)
+    check_bound(options.max_memory_mb, resident_bytes())
     if not await end.within(service.control.restore(_saved(options))):
         return 0
     access_log = opened.enter_context(watching(service))

@@ -43,7 +43,8 @@ class ReadDeadline:
         except asyncio.CancelledError:
             if task is None or task not in self._late:
                 raise
-            task.uncancel()
+            if task.uncancel():  # somebody else ends it as well, as `asyncio.timeout` has it
+                raise
             raise TimeoutError from None
         finally:
             del self._reading[task]

@@ -113,6 +113,7 @@ def _traffic(shown: Shown, counted: Mapping[str, Labelled]) -> str:
         ("Chosen arm had no answer", _listed(counted, "lockgate_fallbacks_total")),
         ("Rows outside the trained domain", _listed(counted, "lockgate_flagged_rows_total")),
         ("Prediction log, rows", _log(counted)),
+        ("Labels, since the archive began", _labels(counted)),
     )
     forced = sum(sum(arm.latency) for arm in shown.snapshot.arms if arm.kind == "forced")
     if forced:
@@ -127,6 +128,11 @@ def _traffic(shown: Shown, counted: Mapping[str, Labelled]) -> str:
 def _log(counted: Mapping[str, Labelled]) -> str:
     names = (("written", "written_rows_total"), ("waiting", "queued_rows"), ("dropped", "dropped_rows_total"))
     return _rows((name, _sum(counted, f"lockgate_log_{metric}")) for name, metric in names)
+
+
+def _labels(counted: Mapping[str, Labelled]) -> str:
+    waiting = _sum(counted, "lockgate_labels_waiting_rows")
+    return _listed(counted, "lockgate_labels_total") + (_rows([("waiting", waiting)]) if waiting else "")
 
 
 def _failures(shown: Shown) -> str:

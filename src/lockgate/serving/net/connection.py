@@ -7,54 +7,29 @@ answer, an end to offers of other protocols) and without what is not needed here
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
-import sys
-import termios
 from typing import Final
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lockgate.serving.net.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
-from lockgate.serving.net.exchange import Exchange
-
-HEADERS: Final = 128  # ours: browsers and proxies send below 50
-HEAD_BYTES: Final = 64 << 10  # beyond what comes in one piece; nginx takes 32 KiB, Apache 800 KiB
-
-
-def _refusal(status: int, message: str, more: bytes = b"") -> bytes:
-    body = b'{"error":"%s"}' % message.encode()
-    head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n" % (len(body), more)
-    return STATUS_LINE[status] + head + body
-
-
-_FULL: Final = _refusal(503, "all connections that are taken are open already; try again later", b"retry-after: 1\r\n")
-_NOT_HTTP: Final = _refusal(400, "this is no HTTP/1.1 request")
-_HEAD_TOO_LARGE: Final = _refusal(431, f"a request may carry {HEADERS} headers and {HEAD_BYTES >> 10} KiB of them")
-
+from lockgate.serving.net.exchange import TRAILERS, Exchange
+from lockgate.serving.net.malformed import (
+    FULL,
+    HEAD_BYTES,
+    HEAD_TOO_LARGE,
+    HEADERS,
+    NOT_HTTP,
+    NOT_ONE_HOST,
+    Malformed,
+    checked_host,
+)
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-
-
-class _Trailers(list[tuple[bytes, bytes]]):
-    """Takes what follows a chunked body, and keeps none of it.
-
-    Nothing here reads trailers, and they must not pass for headers (RFC 9110, 6.5.1): a proxy in front looks at those.
-    """
-
-    def append(self, _: tuple[bytes, bytes]) -> None:
-        """Forget one."""
-
-
-_TRAILERS: Final = _Trailers()
-
-
-class _HeadTooLarge(Exception):
-    """More headers than are taken."""
 
 
 class Connection(HttpToolsProtocol):
@@ -73,6 +48,8 @@ class Connection(HttpToolsProtocol):
         self.opened = self.loop.time()
         self._all = all_of_port
         self._unstarted: Exchange | None = None
+        self._host, self._hosts = b"", 0  # the last one, and how many the request has
+        self._last_words = b""  # for a caller that sent what is no request behind one that is being answered
         self._head: object = None  # what is not complete, and how much came without an end to it: see `_bound_head`
         self._head_bytes = 0
         self._doing: object = None  # what the last sweep saw it do, and since when
@@ -83,19 +60,11 @@ class Connection(HttpToolsProtocol):
         """Whether it is open and has not asked anything yet."""
         return self.cycle is None and self.parser is not None
 
-    @property
-    def unread(self) -> bool:
-        """Whether the caller has sent something that was not read yet."""
-        there = self.transport.get_extra_info("socket")
-        if self.transport.is_closing() or there is None:
-            return False
-        return int.from_bytes(fcntl.ioctl(there.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder) > 0
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or say that there are too many."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio declares
         if not self._all.admit(self):
-            self.transport.write(_FULL)
+            self.transport.write(FULL)
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -103,6 +72,19 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._all.ending and not self._all.open:
             self._all.none_open.set()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns nothing, which closes at once
+        """Let a caller that sends no more, and may still listen, have its answers; return whether there are any."""
+        last = self.cycle
+        if last is None or last.response_complete or self.scheme == "https":  # TLS has no half of a connection
+            return False
+        if self._last_words:
+            return True
+        if last.more_body:
+            self._refuse(NOT_HTTP)
+            return bool(self._last_words)
+        last.keep_alive, self.parser, self.scope = False, None, last.scope  # nothing is being read any more
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -113,8 +95,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._decline(data[upgrade.args[0] :])
         except httptools.HttpParserError as broken:
-            self._all.malformed += 1
-            self._refuse(_HEAD_TOO_LARGE if isinstance(broken.__context__, _HeadTooLarge) else _NOT_HTTP)
+            cause = broken.__context__
+            self._refuse(cause.answer if isinstance(cause, Malformed) else NOT_HTTP)
         else:
             exchange = self.cycle
             if exchange is None or exchange.scope is not self.scope:
@@ -141,8 +123,7 @@ class Connection(HttpToolsProtocol):
             return
         self._head_bytes += arrived
         if self._head_bytes > HEAD_BYTES:
-            self._all.malformed += 1
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
 
     def _decline(self, rest: bytes) -> None:
         """Answer a request that offers another protocol (h2c, as Java's client does) as if it did not.
@@ -150,8 +131,7 @@ class Connection(HttpToolsProtocol):
         The parser has stopped for good, before the body: the request is read again without the offer by a new one.
         """
         if self.scope["method"] == "CONNECT":  # no offer, but a request for it
-            self._all.malformed += 1
-            self._refuse(_NOT_HTTP)
+            self._refuse(NOT_HTTP)
             return
         line = b"%s %s HTTP/%s\r\n" % (
             self.scope["method"].encode(), self.url, self.scope["http_version"].encode()
@@ -161,6 +141,24 @@ class Connection(HttpToolsProtocol):
         self.data_received(b"".join((line, *kept, b"\r\n", rest)))
 
     def _refuse(self, answer: bytes) -> None:
+        """Read no more from this caller; say why behind the answers to what came before, and close the connection."""
+        self._all.malformed += 1
+        self.parser = self._unstarted = None
+        last = self.cycle
+        if last is not None and last.more_body and last.scope is self.scope:  # its body is what is broken
+            if last.response_complete:
+                answer = b""  # it has one already
+            elif self.pipeline:
+                self.pipeline.popleft()
+                self._last_words = answer
+        elif last is not None and not last.response_complete:
+            self._last_words, self.scope = answer, last.scope  # nothing is being read any more
+        if self._last_words:
+            self.flow.pause_reading()
+        else:
+            self._part(answer)
+
+    def _part(self, answer: bytes) -> None:
         if not self.transport.is_closing():
             self.transport.write(answer)
             self.transport.close()
@@ -169,6 +167,7 @@ class Connection(HttpToolsProtocol):
         """Begin to read a request."""
         self.url = b""
         self.expect_100_continue = False
+        self._hosts = 0
         self.headers = []
         self.scope = {  # type: ignore[typeddict-item]  # the rest follows when the head is complete
             "type": "http",
@@ -181,13 +180,27 @@ class Connection(HttpToolsProtocol):
             "headers": self.headers,
         }
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+            if value != self._host and self.headers is not TRAILERS:  # the same in each request of a connection
+                self._host = checked_host(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         parser, scope = self.parser, self.scope
         if len(self.headers) > HEADERS or parser is None:
-            raise _HeadTooLarge
+            raise Malformed(HEAD_TOO_LARGE)
         scope["method"] = parser.get_method().decode("ascii")
         version = parser.get_http_version()
+        # RFC 9112, 3.2; what a trailer calls so comes later
+        if self._hosts != 1 and (self._hosts or version == "1.1"):
+            raise Malformed(NOT_ONE_HOST)
         if version != "1.1":
             scope["http_version"] = version
         if parser.should_upgrade():
@@ -197,7 +210,7 @@ class Connection(HttpToolsProtocol):
             parsed = httptools.parse_url(self.url)
             path, query = parsed.path or b"/", parsed.query or b""
         scope["raw_path"], scope["query_string"] = path, query
-        self.headers = _TRAILERS  # for what may follow the body; the scope has the head's
+        self.headers = TRAILERS  # for what may follow the body; the scope has the head's
         text = path.decode("ascii")
         scope["path"] = unquote(text) if "%" in text else text
         before = self.cycle
@@ -208,7 +221,7 @@ class Connection(HttpToolsProtocol):
             self._all.head,
             self.on_response_complete,
             version != "1.0" and not self._all.ending and parser.should_keep_alive(),
-            self.expect_100_continue,
+            self.expect_100_continue and version != "1.0",
         )
         if before is None or before.response_complete:
             if scope["method"] == "POST" and self._all.direct is not None and not self.expect_100_continue:
@@ -247,9 +260,12 @@ class Connection(HttpToolsProtocol):
         """Go on with the next request; unlike uvicorn's own, sets no timer."""
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # nor reads on: one answer for each piece of many requests would pile them up
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words:
+            self._part(self._last_words)
+        else:
+            self.flow.resume_reading()
 
     def check(self, now: float) -> None:
         """Drop the connection when it is overdue."""

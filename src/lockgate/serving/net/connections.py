@@ -12,8 +12,10 @@ late. Not done here: the deadline for bodies, which the application has.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import resource
 import sys
+import termios
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
@@ -146,7 +148,7 @@ class Connections:
         if not self.open:
             self.none_open.set()
         self._drop_handshakes()
-        unread = [each for each in self._each() if each.unread]
+        unread = [each for each in self._each() if _unread(each.transport)]
         for connection in self.state.connections - set(unread):
             connection.shutdown()
         return not unread
@@ -163,6 +165,14 @@ class Connections:
 
     def _each(self) -> list[Connection]:
         return cast("list[Connection]", list(self.state.connections))  # nothing else is ever put there
+
+
+def _unread(transport: asyncio.Transport) -> bool:
+    """Tell whether the caller has sent something that was not read yet."""
+    there = transport.get_extra_info("socket")
+    if transport.is_closing() or there is None:
+        return False
+    return int.from_bytes(fcntl.ioctl(there.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder) > 0
 
 
 def raise_file_limit() -> int:

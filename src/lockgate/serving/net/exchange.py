@@ -20,6 +20,19 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LOGGER: Final = logging.getLogger("lockgate.serving.net.exchange")
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes what follows a chunked body, and keeps none of it.
+
+    Nothing here reads trailers, and they must not pass for headers (RFC 9110, 6.5.1): a proxy in front looks at those.
+    """
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Forget one."""
+
+
+TRAILERS: Final = _Trailers()
+
+
 class Exchange(RequestResponseCycle):
     """One request and its answer.
 
@@ -160,6 +173,8 @@ class Exchange(RequestResponseCycle):
     def _lines(self, start: Any) -> bytes:  # noqa: ANN401 - an ASGI message
         """Return status line, headers and the empty line after them."""
         lines = [STATUS_LINE[start["status"]], self._head]
+        if self.waiting_for_100_continue and self.more_body:  # whether its body comes now, nobody knows
+            self.keep_alive = False
         for name, value in start["headers"]:
             if name == b"connection" and value == b"close":
                 self.keep_alive = False

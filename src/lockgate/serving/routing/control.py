@@ -247,7 +247,7 @@ def _check_together(desired: Desired, loaded: Mapping[Digest, ServedModel]) -> N
 def _summary(route: Route) -> str:
     desired = route.desired
     return (
-        f"sequence {desired.sequence}, champion {desired.champion}, previous {desired.previous}, "
+        f"sequence {desired.sequence}, champion {desired.champion}, previous {desired.previous or 'none'}, "
         f"challengers {desired.weights}, shadows {[each.name for each in desired.shadows]}, "
         f"loaded {list(route.loaded)}, refused {dict(route.refused)}"
     )

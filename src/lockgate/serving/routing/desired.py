@@ -148,10 +148,15 @@ def already_served(model: str, served: Desired, asked: Desired) -> bool:
     if not asked.same_as(served):
         raise LedgerConflict(
             f"sequence {asked.sequence} of model {model!r} already stands for champion {served.champion}, "
-            f"previous {served.previous}, weights {served.weights}; a change needs a higher sequence",
+            f"previous {served.previous or 'none'}, challengers {_said(served.weights)}; "
+            "a change needs a higher sequence",
             **numbers,
         )
     return True
+
+
+def _said(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items()) or "none"
 
 
 def check_lease(model: str, asked: int, served: int) -> None:

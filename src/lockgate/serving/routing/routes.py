@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from lockgate.serving.routing.router import Arm, Route, Shadow
 from lockgate.serving.routing.sticky import BUCKETS, CHAMPION, SaltedHash, Split
 
 _LARGEST: Final = 3.4028234663852886e38  # float32's
+LONGEST_SAID: Final = 80
 
 
 def make_route(
@@ -131,9 +133,10 @@ def constant_problem(constant: Mapping[str, Json], contract: ModelContract) -> s
     """Return why a constant is no answer that the model could give to one row, naming the field, or None."""
     names = OUTPUTS[contract.task]
     if set(constant) != set(names):
-        return f"fallback.constant has {sorted(constant)}; this model answers {', '.join(names)}, no more and no less"
+        has = ", ".join(sorted(constant)) or "nothing"
+        return f"fallback.constant has {has}; this model answers {', '.join(names)}, no more and no less"
     if "label" in constant and constant["label"] not in contract.classes:
-        return f"fallback.constant.label is {constant['label']!r}; one of {', '.join(contract.classes)}"
+        return f"fallback.constant.label is {_said(constant['label'])}; one of {', '.join(contract.classes)}"
     match contract.task:
         case TaskKind.REGRESSION:
             fits, allowed = _is_number(constant["value"]), "a number that float32 can hold"
@@ -144,7 +147,13 @@ def constant_problem(constant: Mapping[str, Json], contract: ModelContract) -> s
                 _is_distribution(constant["probabilities"], len(contract.classes)),
                 (f"{len(contract.classes)} numbers from 0 to 1 that sum to 1"),
             )
-    return None if fits else f"fallback.constant.{names[0]} is {constant[names[0]]!r}; {allowed}"
+    return None if fits else f"fallback.constant.{names[0]} is {_said(constant[names[0]])}; {allowed}"
+
+
+def _said(value: Json) -> str:
+    """Return a value as its caller wrote it, or the beginning of it."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SAID else f"{text[:LONGEST_SAID]}..."
 
 
 def _is_number(value: Json) -> bool:

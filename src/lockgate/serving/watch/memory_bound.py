@@ -9,8 +9,27 @@ from __future__ import annotations
 import resource
 from typing import Final
 
+from lockgate.errors import ConfigError
+
 UNTOUCHED_BYTES: Final = 256_000_000
 """Counted by the system and never used, such as the ends of stacks: 120 MB when this was written, and some to spare."""
+
+
+def check_bound(most_mb: int, used_bytes: int) -> None:
+    """Refuse a cap that a server without any model is above: started again and again, it would serve nobody.
+
+    Args:
+        most_mb: The cap, in units of 1e6 bytes; 0: there is none.
+        used_bytes: What the process uses before it has loaded a model.
+
+    Raises:
+        ConfigError: It is above it.
+    """
+    if 0 < most_mb * 1_000_000 < used_bytes:
+        raise ConfigError(
+            f"--max-memory-mb {most_mb}: a server uses {used_bytes / 1e6:.0f} MB before it has loaded any model, so "
+            "no restart would help; give what its models need as well, or 0 for no bound"
+        )
 
 
 def bound_memory(most_bytes: int) -> None:

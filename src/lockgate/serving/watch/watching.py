@@ -14,6 +14,7 @@ from lockgate.serving.service import Service
 from lockgate.serving.watch.metric_files import MetricFiles
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.self_probe import served
+from lockgate.serving.watch.spare_memory import give_back
 from lockgate.serving.watch.warmth import Warmth
 
 
@@ -32,6 +33,7 @@ def watching(service: Service) -> Iterator[AccessLog | None]:
     with contextlib.ExitStack() as opened:
         if options.self_probe_s:
             opened.callback(asyncio.ensure_future(service.health.self_probe.keep(options.self_probe_s)).cancel)
+        opened.callback(asyncio.ensure_future(give_back()).cancel)
         if options.keep_warm_s:
             opened.callback(asyncio.ensure_future(_warmth(service).keep(options.keep_warm_s)).cancel)
         if options.worker:
