@@ -23,7 +23,7 @@ MADE = Made(page=b"<p>the page</p>", content=b"{}")
 
 @contextmanager
 def serving(make: Callable[[], Made] = lambda: MADE, fresh_s: float = 60.0) -> Iterator[int]:
-    with BoardServer("127.0.0.1", 0, Kept(make, fresh_s=fresh_s), policy(live=True)) as server:
+    with BoardServer("127.0.0.1", 0, Kept(make, fresh_s=fresh_s, wait_s=60.0), policy(live=True)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -59,7 +59,7 @@ class GrowingLedger:
         return self.kept
 
 
-def drilled(ledger: GrowingLedger, state: str = "RUNNING", within_s: float = 5.0) -> LedgerRow:
+def drilled(ledger: GrowingLedger, state: str = "RUNNING", within_s: float = 60.0) -> LedgerRow:
     runs = SimpleNamespace(state=lambda _: RunState(type=state, name=state.title(), since=NOW))
     services: Any = SimpleNamespace(ledger=ledger, runs=runs)
     return follow_drill(Surface("demo"), services, MODEL, "run-1", after=1, within_s=within_s, look_at_run_s=0.1)
@@ -112,7 +112,7 @@ def test_traffic_in_the_background_that_finds_nobody_says_so_and_leaves_no_proce
             assert traffic.problem is None
             assert traffic.end() == {}
             traffic.ask(5.0)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while traffic.problem is None and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert "exit code 7" in str(traffic.problem)

@@ -28,7 +28,7 @@ class Sink:
 
     def __call__(self, piece: bytes) -> None:
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(120)
         if self.full:
             raise OSError(28, "No space left on device")
         self.pieces.append(piece)
@@ -58,7 +58,7 @@ def written(*entries: Entry) -> list[dict[str, Any]]:
     log = AccessLog(sink)
     for each in entries:
         log.note(each)
-    log.close()
+    log.close(60.0)
     return sink.lines
 
 
@@ -112,7 +112,7 @@ def test_lines_are_written_whole_in_pieces_that_a_pipe_takes_whole() -> None:
     log = AccessLog(sink)
     for number in range(100):
         log.note(entry(rows=number))
-    log.close()
+    log.close(60.0)
     assert [line["rows"] for line in sink.lines] == list(range(100))
     assert len(sink.pieces) > 5
     assert all(len(piece) <= select.PIPE_BUF and piece.endswith(b"\n") for piece in sink.pieces)
@@ -124,12 +124,12 @@ def test_while_nobody_reads_the_memory_is_bounded_and_what_is_dropped_is_counted
     sink.open.clear()
     log = AccessLog(sink, flush_s=0.001, queue=10)
     log.note(entry())
-    assert sink.entered.wait(10)  # the writer hangs in its first piece
+    assert sink.entered.wait(60)  # the writer hangs in its first piece
     for _ in range(30):
         log.note(entry())
     assert log.dropped == 20
     sink.open.set()
-    log.close()
+    log.close(60.0)
     assert log.written == len(sink.lines) == 11
 
 
@@ -138,7 +138,7 @@ def test_an_end_does_not_wait_for_a_reader_that_takes_nothing() -> None:
     sink.open.clear()
     log = AccessLog(sink, flush_s=0.001)
     log.note(entry())
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(60)
     log.close(0.01)
     assert sink.lines == []
     sink.open.set()
@@ -149,11 +149,11 @@ def test_a_full_disk_is_counted_and_writing_goes_on_afterwards() -> None:
     sink.full = True
     log = AccessLog(sink, flush_s=0.001)
     log.note(entry())
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(60)
     pause = threading.Event()
     while not log.dropped:
         assert not pause.wait(0.001)
     sink.full = False
     log.note(entry())
-    log.close()
+    log.close(60.0)
     assert (log.written, log.dropped) == (1, 1)

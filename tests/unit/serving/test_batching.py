@@ -25,11 +25,18 @@ def test_an_answer_that_cannot_be_handed_over_keeps_nobody_else_from_theirs(capl
     def gone(_: Answer | Exception) -> None:
         raise OSError("the connection is gone")
 
+    told = asyncio.Event()
+
+    def hear(answer: Answer | Exception) -> None:
+        heard.append(answer)
+        told.set()
+
     async def ask() -> None:
         together = MicroBatches()
         together.submit(model, row, None, gone)
-        together.submit(model, row, None, heard.append)
-        await asyncio.sleep(0.05)
+        together.submit(model, row, None, hear)
+        await asyncio.wait_for(told.wait(), 60)
+        await asyncio.sleep(0)
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(ask())

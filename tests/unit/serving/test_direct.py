@@ -94,7 +94,7 @@ class Way:
     async def ask(self, request: bytes) -> bytes:
         connection, end = self.open()
         connection.data_received(request)
-        await asyncio.wait_for(end.came.wait(), 5)
+        await asyncio.wait_for(end.came.wait(), 60)
         connection.connection_lost(None)
         return b"".join(end.written)
 
@@ -154,7 +154,7 @@ class Scene:
 
     def close(self) -> None:
         if self.log is not None:
-            self.log.close()
+            self.log.close(60.0)
             self.log = None
         self.service.close()
         self.runner.close()
@@ -532,7 +532,7 @@ def test_requests_of_every_kind_in_any_pieces_are_answered_alike_and_in_order(ow
                 await asyncio.sleep(0)
         while len(found := _answers(b"".join(end.written))) < len(kinds):
             end.came.clear()
-            await asyncio.wait_for(end.came.wait(), 5)
+            await asyncio.wait_for(end.came.wait(), 60)
         return found
 
     direct, ordinary = (own.runner.run(play(way)) for way in (own.direct, own.ordinary))
@@ -564,7 +564,8 @@ def test_a_caller_that_goes_away_is_counted_and_logged_and_frees_its_place(own: 
 
     end = own.runner.run(play())
     assert (end.written, own.app.in_flight, own.app.responses) == ([], 0, {200: 1})
-    assert own.service.log.queued_rows + own.service.log.written_rows == 1
+    own.service.log.close()  # a row that is being written is counted as neither queued nor written, or as both
+    assert own.service.log.written_rows == 1
 
 
 def test_a_body_that_comes_later_than_its_head_is_answered_too(own: Scene) -> None:
@@ -574,7 +575,7 @@ def test_a_body_that_comes_later_than_its_head_is_answered_too(own: Scene) -> No
         connection.data_received(whole[:-5])
         await asyncio.sleep(0)
         connection.data_received(whole[-5:])
-        await asyncio.wait_for(end.came.wait(), 5)
+        await asyncio.wait_for(end.came.wait(), 60)
         return end
 
     assert own.runner.run(play()).written[0].startswith(b"HTTP/1.1 200")

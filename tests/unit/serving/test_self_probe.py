@@ -51,7 +51,7 @@ class Sick(Fence):
         self.running.set()
         if self.runs == 3:
             self.third.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         if self.broken:
             raise ZeroDivisionError("a bug")
         return [np.asarray(each) + np.float32(self.add) for each in session.run(outputs, feeds)]
@@ -135,6 +135,8 @@ def test_a_model_that_hangs_is_found_and_never_takes_a_second_thread() -> None:
     sick.go_on.clear()
 
     async def hang_and_heal() -> None:
+        await health.self_probe.probe()
+        assert await asyncio.to_thread(sick.running.wait, 60)  # a thread may begin late
         for _ in range(3):
             await health.self_probe.probe()
             assert "no answer after 0.02 s" in health.problems()[0]
