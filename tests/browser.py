@@ -34,7 +34,9 @@ _FLAGS = (
     "--hide-scrollbars",
 )
 CONTROLS = "button, a, [role=button], [role=tab], label"
-_STARTED_WITHIN_S = 30.0
+SHOWN_WITHIN_S = 90.0
+"""Ours: a page shows what it is to show within a second; on a crowded machine within tens of them."""
+_STARTED_WITHIN_S = 120.0
 _LOOK_S = 0.1
 
 # The deepest drawn element whose own text (or label, or placeholder) is, or else begins with, what is looked for.
@@ -141,11 +143,11 @@ class Browser:
         """Go to a page."""
         self.call("Page.navigate", url=url)
 
-    def click(self, text: str, *, kinds: str = CONTROLS, within_s: float = 30) -> None:
+    def click(self, text: str, *, kinds: str = CONTROLS, within_s: float = SHOWN_WITHIN_S) -> None:
         """Press the element that says `text`."""
         self._press(f"({_FIND})({json.dumps(text)}, {json.dumps(kinds)})", within_s, repr(text))
 
-    def press_field(self, label: str, *, within_s: float = 30) -> None:
+    def press_field(self, label: str, *, within_s: float = SHOWN_WITHIN_S) -> None:
         """Press the control (text, switch) of the form's field with this label."""
         self._press(f"({_FIELD})({json.dumps(label)})", within_s, f"the field {label!r}")
 
@@ -154,7 +156,7 @@ class Browser:
         self.press_field(label)
         self.type(text)
 
-    def choose(self, option: str, *, within_s: float = 30) -> None:
+    def choose(self, option: str, *, within_s: float = SHOWN_WITHIN_S) -> None:
         """Choose an option of the first list that offers it.
 
         The one thing not done by hand: a list's pop-up is drawn by the system and is not part of the page, so what it
@@ -181,11 +183,11 @@ class Browser:
         """Return what the page says."""
         return str(self.evaluate("document.body.innerText"))
 
-    def see(self, text: str, *, within_s: float = 30) -> None:
+    def see(self, text: str, *, within_s: float = SHOWN_WITHIN_S) -> None:
         """Wait until the page says `text`."""
         self.wait(f"document.body.innerText.includes({json.dumps(text)})", within_s=within_s, what=f"{text!r}")
 
-    def wait(self, expression: str, *, within_s: float = 30, what: str = "") -> Any:
+    def wait(self, expression: str, *, within_s: float = SHOWN_WITHIN_S, what: str = "") -> Any:
         """Wait until a JavaScript expression is true, and return its value.
 
         Raises:
@@ -234,7 +236,7 @@ class Browser:
             message["sessionId"] = self._session
         self._socket.send(json.dumps(message))
         while True:
-            answer = json.loads(self._socket.recv(timeout=60))
+            answer = json.loads(self._socket.recv(timeout=120))
             if answer.get("id") != self._number:
                 continue  # an event, or the answer to a call that was given up
             if "error" in answer:

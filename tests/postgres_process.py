@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.mlflow_process import free_port
+from tests.ports import free_port
 
 _OWNER = "postgres"  # the server refuses to run as root; Debian's package brings this user
 NOT_HERE = "no PostgreSQL here (`apt-get install postgresql` brings it), so the ledger was not tried on it"
@@ -52,7 +52,7 @@ def _run(programs: Path, program: str, arguments: Sequence[str]) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         user=user,
         extra_groups=None if user is None else [],
         cwd="/",

@@ -6,20 +6,24 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from tests.bundles import make_bundle, make_keys
 
+T = TypeVar("T")
 TOKEN = "a-token-of-tests"
 SOURCE = Path(__file__).parent.parent / "src"
+ENDS_WITHIN_S = 60.0  # ours: a stop takes a second; a machine with much else to do takes tens of them
 ROW = {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"}
 
 
@@ -95,17 +99,42 @@ class Server:
     def ask(self, row: dict[str, Any] | None = None) -> httpx.Response:
         return self.client.post("/invocations", json={"dataframe_records": [row or ROW]})
 
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that carry these labels, asked over a connection of its own."""
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            page = client.get(f"http://127.0.0.1:{self.port}/metrics").text
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+
+    def accepts(self) -> bool:
+        """Tell whether the data port takes connections."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=30).close()
+        except ConnectionError:
+            return False
+        return True
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end."""
         self.client.close()
         self.admin.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
-        self._reader.join(timeout=10)
+        code = self.process.wait(timeout=ENDS_WITHIN_S)
+        self._reader.join(timeout=ENDS_WITHIN_S)
         assert self.process.stderr is not None
         self.process.stderr.close()
         return code
+
+
+def until(true: Callable[[], T], within_s: float = 60.0) -> T:
+    """Return what `true` returns once it is true; the end is for what never comes, not for what comes late."""
+    deadline = time.monotonic() + within_s
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"still not so after {within_s:g} s: {true}"
+        time.sleep(0.02)
+    return found
 
 
 def spawn(options: list[str]) -> subprocess.Popen[str]:

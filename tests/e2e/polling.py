@@ -53,4 +53,4 @@ def polling(stack: Stack, model: str) -> Iterator[Poller]:
         yield seen
     finally:
         stop.set()
-        thread.join(timeout=30)
+        thread.join(timeout=60)

@@ -13,7 +13,7 @@ from tests.e2e.stack import Stack
 
 FOOTER = ".p-modal__footer button"
 TRIES = 4
-SUBMITTED_WITHIN_S = 10.0
+SUBMITTED_WITHIN_S = 45.0
 # Prefect's server answers 503 when its SQLite was written to between its own read and write ("database is locked"). Its
 # page then says no more than this, and keeps the form open as it was filled in. A refusal comes with its reason.
 BUSY = "Failed to resume flow run"
@@ -38,7 +38,7 @@ def run_page(stack: Stack, run: str) -> str:
 
 def answer(stack: Stack, browser: Browser, run: str, fill: Callable[[], None]) -> None:
     """Fill in the form and press Submit until the run goes on, as a person does."""
-    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=5).since
+    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=60).since
     for _ in range(TRIES):
         browser.open(run_page(stack, run))
         browser.click("Resume")
@@ -46,7 +46,7 @@ def answer(stack: Stack, browser: Browser, run: str, fill: Callable[[], None]) -
         submit(browser)
         # Now and then the page takes an answer for accepted that its server did not keep.
         with contextlib.suppress(TransientError):
-            stack.prefect.wait(run, lambda state: state.since > since, within_s=15)
+            stack.prefect.wait(run, lambda state: state.since > since, within_s=60)
             return
     pytest.fail(f"the form was filled in and taken {TRIES} times, and the run is still suspended")
 

@@ -75,7 +75,7 @@ class Stack:
 
     # -- as a person ---------------------------------------------------------------------------------------------------
 
-    def cli(self, *arguments: str, within_s: float = 180, **environ: str) -> Said:
+    def cli(self, *arguments: str, within_s: float = RELEASED_WITHIN_S, **environ: str) -> Said:
         """Run one command of `lockgate`."""
         began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
@@ -117,7 +117,7 @@ class Stack:
         undone by the second, and a person presses again.
         """
         over = self.prefect.wait(
-            run, lambda state: state.ended and datetime.now(UTC) - state.since > SETTLED, within_s=60
+            run, lambda state: state.ended and datetime.now(UTC) - state.since > SETTLED, within_s=STALLED_S
         )
         answer = self.prefect.set_state(run, type="SCHEDULED", name="AwaitingRetry", message="Retry from the UI")
         assert answer == "ACCEPT", f"Retry of a run that is {over.name} was answered {answer}"
@@ -125,7 +125,7 @@ class Stack:
     def ask(self, model: str) -> httpx.Response:
         """Ask production for a prediction."""
         url = f"{self.settings.url('production')}/invocations"
-        return httpx.post(url, params={"model": model}, json={"dataframe_records": [ROW]}, timeout=10, trust_env=False)
+        return httpx.post(url, params={"model": model}, json={"dataframe_records": [ROW]}, timeout=30, trust_env=False)
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Stack:
         os.kill(before.identity.pid, signal.SIGKILL)
         return before
 
-    def await_back(self, before: Running, *, within_s: float = 90) -> Running:
+    def await_back(self, before: Running, *, within_s: float = STALLED_S) -> Running:
         """Wait until the supervisor has brought a killed process back."""
 
         def back() -> Running | None:
@@ -216,7 +216,7 @@ class Stack:
 
         return await_it(back, within_s, lambda: f"{before.name} is not back: {self.part(before.name)}")
 
-    def await_ready(self, *, within_s: float = 90) -> None:
+    def await_ready(self, *, within_s: float = STALLED_S) -> None:
         def ready() -> bool:
             status = current(stack_folder(self.settings))
             return status is not None and status.ready

@@ -6,13 +6,13 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lockgate.adapters.local_stack import stack_folder
 from lockgate.adapters.processes import marked
 from lockgate.config import PORTS, load_settings
+from tests import ports
 from tests.e2e.stack import Stack
 from tests.e2e.toy_project import make_project
 
@@ -22,12 +22,12 @@ def running_stack(root: Path) -> Iterator[Stack]:
     """Bring a stack up for the length of a block; every process of it is gone afterwards."""
     stack = make_stack(root)
     try:
-        said = stack.cli("up", within_s=240)
+        said = stack.cli("up", within_s=600)
         assert said.code == 0, said.err
         yield stack
     finally:
         stack.close()
-        said = stack.cli("down", within_s=180)
+        said = stack.cli("down", within_s=300)
         left = marked(stack_folder(stack.settings))
         for each in left:
             with contextlib.suppress(ProcessLookupError):
@@ -57,13 +57,5 @@ def _private(path: Path, content: str) -> Path:
 
 def free_ports(names: Sequence[str] = tuple(PORTS)) -> dict[str, str]:
     """Return free ports as the variables that set them."""
-    held = [socket.socket() for _ in names]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return {
-            f"LOCKGATE_{name.upper()}_PORT": str(each.getsockname()[1]) for name, each in zip(names, held, strict=True)
-        }
-    finally:
-        for each in held:
-            each.close()
+    found = ports.free_ports(len(names))
+    return {f"LOCKGATE_{name.upper()}_PORT": str(port) for name, port in zip(names, found, strict=True)}

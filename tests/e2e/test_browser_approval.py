@@ -18,7 +18,7 @@ PROGRAM = installed()
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.chromium,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(
         PROGRAM is None,
         reason=f"NOT TESTED: the form and Retry in the Prefect UI. No browser here; install one of {', '.join(NAMES)}",

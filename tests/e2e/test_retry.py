@@ -11,7 +11,7 @@ import pytest
 from lockgate.core.ledger import Event
 from tests.e2e.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 MODEL = "toy-retry"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Stack, await_it
+from tests.e2e.stack import STALLED_S, Stack, await_it
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 def scheduled(stack: Stack, deployment: str) -> list[dict[str, Any]]:
@@ -19,8 +19,8 @@ def scheduled(stack: Stack, deployment: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("deployment", ["release-model/toy", "reap-releases/reaper", "watch-landing/landing"])
-def test_a_cron_schedule_creates_runs_within_a_minute(stack: Stack, deployment: str) -> None:
-    runs = await_it(lambda: scheduled(stack, deployment), 75, lambda: f"no run of {deployment} was scheduled")
+def test_a_cron_schedule_creates_runs(stack: Stack, deployment: str) -> None:
+    runs = await_it(lambda: scheduled(stack, deployment), STALLED_S, lambda: f"no run of {deployment} was scheduled")
     assert all(run["created_by"]["type"] == "SCHEDULE" for run in runs), runs[0]["created_by"]
     wanted = {"model": "toy", "reason": "schedule", "started_by": "schedule"} if deployment.endswith("toy") else {}
     assert runs[0]["parameters"] == wanted

@@ -14,7 +14,7 @@ import numpy as np
 from lockgate.core.ids import ModelName
 from lockgate.core.ledger import Event
 from lockgate.serving.log.prediction_log import PredictionLog, Record
-from tests.e2e.stack import LOOK_S, Stack, await_it
+from tests.e2e.stack import LOOK_S, RELEASED_WITHIN_S, STALLED_S, Stack, await_it
 from tests.e2e.toy_project import rows
 
 DAYS = 8
@@ -37,7 +37,7 @@ def answered_days(stack: Stack, model: str) -> list[tuple[str, datetime, list[st
         frame = frame.where(frame.notna(), None)
         url = f"{stack.settings.url('production')}/invocations"
         body = {"dataframe_records": frame.to_dict("records")}
-        answer = httpx.post(url, params={"model": model}, json=body, timeout=10, trust_env=False)
+        answer = httpx.post(url, params={"model": model}, json=body, timeout=60, trust_env=False)
         assert answer.status_code == httpx.codes.OK, answer.text
         given = answer.json()["predictions"]
         labels = [str(each["label"]) for each in given]
@@ -78,7 +78,7 @@ def tell_labels(stack: Stack, answered: list[tuple[str, datetime, list[str]]], *
         f"{stack.settings.url('production')}/labels",
         json={"labels": labels},
         headers={"Authorization": f"Bearer {token}"},
-        timeout=10,
+        timeout=60,
         trust_env=False,
     )
     assert answer.json() == {"accepted": len(labels)}, answer.text
@@ -116,7 +116,7 @@ def let_it_be_due(stack: Stack, deployment: str) -> dict[str, Any]:
             assert answer.is_success or answer.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer.text
             return answer.is_success
 
-        await_it(sent, 60, lambda: f"Prefect did not take {body}")
+        await_it(sent, STALLED_S, lambda: f"Prefect did not take {body}")
 
     def ended() -> dict[str, Any] | None:
         runs = stack.prefect.flow_runs({"deployments": {"id": {"any_": [found["id"]]}}})
@@ -126,7 +126,7 @@ def let_it_be_due(stack: Stack, deployment: str) -> dict[str, Any]:
     send("PATCH", url, {"schedules": [{"slug": slug, "active": True, "schedule": every}]})
     try:
         send("POST", f"{url}/schedule", {"end_time": (soon + timedelta(minutes=1)).isoformat()})
-        return await_it(ended, 180, lambda: f"no scheduled run of {deployment} ended")
+        return await_it(ended, RELEASED_WITHIN_S, lambda: f"no scheduled run of {deployment} ended")
     finally:
         send("PATCH", url, {"schedules": [{"slug": slug, "active": False}]})
 

@@ -67,7 +67,7 @@ class Place:
         (folder / "place.json").write_text(json.dumps({**told, "url": url, "admin_url": admin}))
 
     def switch(self) -> Switch:
-        return Switch(ledger=self.ledger, target=self.target, model=MODEL, readback_requests=3, timeout_s=5)
+        return Switch(ledger=self.ledger, target=self.target, model=MODEL, readback_requests=3, timeout_s=30)
 
     def first_champion(self) -> None:
         switch_traffic(self.switch(), FIRST, self.champion, why="the first")
@@ -99,7 +99,7 @@ class Place:
             challenger=self.challenger,
             salt=f"{SECOND}/1",
             lease_s=course.lease_s,
-            timeout_s=5,
+            timeout_s=30,
         )
         world = World(
             lane=lane,

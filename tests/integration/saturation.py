@@ -24,8 +24,8 @@ from typing import Any, NamedTuple, Self, cast
 
 import msgspec
 
-START_TIMEOUT_S = 20.0
-DRAIN_S = 10.0
+START_TIMEOUT_S = 60.0
+DRAIN_S = 30.0
 ANSWER_TIMEOUT_S = 30.0
 AGAIN_S = 0.005
 ROW = {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"}

@@ -58,7 +58,7 @@ class SharedPlace:
         (folder / "place.json").write_text(json.dumps({**told, "url": url, "admin_url": admin}))
 
     def switch(self) -> Switch:
-        return Switch(ledger=self.ledger, target=self.target, model=MODEL, readback_requests=3, timeout_s=5)
+        return Switch(ledger=self.ledger, target=self.target, model=MODEL, readback_requests=3, timeout_s=30)
 
     def begin(self) -> None:
         switch_traffic(self.switch(), FIRST, self.champion, why="the first")
@@ -104,7 +104,7 @@ class SharedPlace:
             challenger=found.rollout.challenger,
             salt=found.salt,
             lease_s=course.lease_s,
-            timeout_s=5,
+            timeout_s=30,
         )
         promote = partial(switch_traffic, self.switch(), release, found.rollout.challenger, why="not worse")
         return World(

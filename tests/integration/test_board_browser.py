@@ -20,7 +20,7 @@ WIDTHS = {"desk": 1280, "phone": 360}
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.chromium,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(
         PROGRAM is None,
         reason=f"NOT TESTED: the board in a browser. No browser here; install one of {', '.join(NAMES)}",

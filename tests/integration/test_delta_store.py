@@ -35,7 +35,7 @@ def child(home: Path, body: str) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     return out.strip()
 
@@ -89,7 +89,7 @@ def test_a_process_killed_around_the_commit_is_made_good_by_the_next(tmp_path: P
     body += f"{kind}.{step} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
     body += "there.ingest(toy_spec(), there.landed(MODEL)[0])"
     process = child(tmp_path, body)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == -9
     result = store(tmp_path).ingest(toy_spec(), batch)
     assert (result.quarantined, result.already) == (None, step == "finish")

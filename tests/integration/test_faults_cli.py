@@ -15,7 +15,7 @@ import yaml
 
 from tests.e2e.toy_project import HUMAN, make_project, rows, spec
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 BAD_INPUT, NOT_RUNNING = 2, 7
 
 
@@ -39,7 +39,7 @@ class Checkout:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert "Traceback" not in done.stdout + done.stderr

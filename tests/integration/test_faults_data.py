@@ -15,7 +15,7 @@ from lockgate.line import enter, line_of, run
 from tests.e2e.toy_project import rows
 from tests.line_world import MODEL, LineWorld, line_world
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from tasks.promote import promote
 from tasks.register_model import register_model
 from tasks.running import is_transient
 from tests.line_world import MODEL, line_world
-from tests.mlflow_process import free_port, running_mlflow
+from tests.mlflow_process import running_mlflow
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 A_MINUTE_S = 60.0
 
 

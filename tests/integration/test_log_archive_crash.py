@@ -26,7 +26,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next_one_with_every_ro
     assert rows["toy"] == [[f"toy-{number}", row, 0] for number in range(2) for row in range(2)]
     assert rows["toy.labels"] == [["toy-0", 0, 0], ["toy-1", 0, 0], ["toy-1", 0, 1]]
     assert (facts["requests"], facts["removed_rows"]) == (6, 4)
-    assert labels == {"joined": 4, "corrected": 1, "duplicate": 0, "waiting": 1}
+    assert labels == {"joined": 4, "corrected": 1, "duplicate": 0, "waiting": 1, "displaced": 1}
     assert (left, journal) == (["archive/waiting-labels.jsonl"], False)
     assert result["points"] > 80
     assert result["wrong"] == []

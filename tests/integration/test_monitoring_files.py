@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from lockgate.serving.watch.metric_snapshot import Family
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.watching import _watch_parts, watch_archive
-from tests.server_process import ROW, World, serving
+from tests.server_process import ROW, World, serving, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 FOLDER = Path(__file__).parents[2] / "deployments" / "monitoring"
 RULES = FOLDER / "prometheus-rules.yml"
@@ -46,16 +46,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "challengers": [{"name": "canary", "bundle": canary, "weight": 0.5}],
             "shadows": [{"name": "dark", "bundle": shadow, "share": 1.0}],
             "salt": "s",
-            "lease_s": 60.0,
+            "lease_s": 600.0,
         }
         put = server.admin.put("/admin/routing/toy", json=body)
         assert put.status_code == 200, put.text
         url = f"http://127.0.0.1:{server.port}"
         for number in range(8):
             headers = {"x-lockgate-entity": str(number)}
-            assert httpx.post(f"{url}/invocations", json={"dataframe_records": [ROW]}, headers=headers).is_success
-        assert httpx.post(f"{url}/invocations", content=b"{").status_code == 400
-        yield httpx.get(f"{url}/metrics").text
+            assert httpx.post(
+                f"{url}/invocations", json={"dataframe_records": [ROW]}, headers=headers, timeout=30
+            ).is_success
+        assert httpx.post(f"{url}/invocations", content=b"{", timeout=30).status_code == 400
+        until(lambda: server.metric("lockgate_requests_total") == 8)
+        until(lambda: server.metric("lockgate_shadow_requests_total") == 8)  # nobody waited for these
+        yield httpx.get(f"{url}/metrics", timeout=30).text
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from lockgate.stages.recording import bless_release, reports_of
 from tests.fakes import FakeRegistry
 from tests.line_world import MODEL, LineWorld, line_world
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Skipped where Prometheus is not installed: `apt-get install prometheus` brings b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -20,9 +21,9 @@ import yaml
 
 from tests.e2e.starting import free_ports
 from tests.integration.test_monitoring_files import DASHBOARD, RULES, alerts, rules, targets, used
-from tests.server_process import ROW, World, serving
+from tests.server_process import ROW, World, serving, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 SERIES = Path(__file__).with_name("prometheus-rules.test.yml")
 BORN_OF_TROUBLE = {"lockgate_fallbacks_total", "lockgate_shadow_dropped_total"}
@@ -62,7 +63,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             "challengers": [{"name": "canary", "bundle": world.bundle(bias=0.2), "weight": 0.5}],
             "shadows": [{"name": "dark", "bundle": world.bundle(bias=0.3), "share": 1.0}],
             "salt": "s",
-            "lease_s": 60.0,
+            "lease_s": 600.0,
         }
         assert server.admin.put("/admin/routing/toy", json=body).is_success
         (folder / "rules.yml").write_text(re.sub(r"\n +interval: \w+", "", RULES.read_text()))
@@ -77,7 +78,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             stderr=subprocess.DEVNULL,
         )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10, trust_env=False) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60, trust_env=False) as client:
                 _let_it_see(client, f"http://127.0.0.1:{server.port}")
                 yield client
         finally:
@@ -88,13 +89,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
 def _let_it_see(client: httpx.Client, url: str) -> None:
     """Ask the server until two scrapes have seen it grow, and every rule was evaluated."""
     odd = {name: (1e6 if isinstance(value, float) else value) for name, value in ROW.items()}
-    deadline, asked = time.monotonic() + 60, 0
+    deadline, asked = time.monotonic() + 120, 0
     while time.monotonic() < deadline:
         for row in (ROW, odd):
             asked += 1
             headers = {"x-lockgate-entity": str(asked)}
-            httpx.post(f"{url}/invocations", json={"dataframe_records": [row]}, headers=headers, trust_env=False)
-        httpx.post(f"{url}/invocations", content=b"{", trust_env=False)
+            httpx.post(
+                f"{url}/invocations", json={"dataframe_records": [row]}, headers=headers, trust_env=False, timeout=30
+            )
+        httpx.post(f"{url}/invocations", content=b"{", trust_env=False, timeout=30)
         time.sleep(SCRAPE_S / 2)
         try:
             grew = result(client, "rate(lockgate_responses_total[1m]) > 0")
@@ -102,7 +105,7 @@ def _let_it_see(client: httpx.Client, url: str) -> None:
                 return
         except httpx.TransportError:
             continue  # it starts
-    raise AssertionError(f"after 60 s Prometheus has not seen the server: {_health(client)}")
+    raise AssertionError(f"after 120 s Prometheus has not seen the server: {_health(client)}")
 
 
 def recorded() -> list[str]:
@@ -131,9 +134,15 @@ def born(expression: str) -> bool:
 def test_every_rule_is_evaluated_and_a_sound_server_raises_no_alarm(prometheus: httpx.Client) -> None:
     assert set(_health(prometheus).values()) == {"ok"}
     assert len(_health(prometheus)) == len(rules())
+    with contextlib.suppress(AssertionError):  # what a machine that stood still has set off goes with the next scrape
+        until(lambda: not _raised(prometheus), within_s=30)
+    assert _raised(prometheus) == []
+
+
+def _raised(prometheus: httpx.Client) -> list[str]:
+    """Return what is raised, or about to be; half of the rows are unlike training, and were sent for that."""
     raised = [each["labels"]["alertname"] for each in prometheus.get("/alerts").json()["data"]["alerts"]]
-    # half of the rows are unlike training, and were sent for that
-    assert [each for each in raised if each != "OutsideTrainedDomain"] == []
+    return [each for each in raised if each != "OutsideTrainedDomain"]
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])

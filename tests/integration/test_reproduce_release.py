@@ -19,7 +19,7 @@ from lockgate.core.progress import Progress
 from lockgate.line import line_of, run
 from tests.line_world import MODEL, LineWorld, line_world
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 BY_THE_CLOCK = """
 import time

@@ -18,7 +18,7 @@ from lockgate.stages.reproducing import measure_reproducibility
 from lockgate.stages.train import train
 from tests.unit.models.rows import judged, snapshot_in, spec_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 PROJECT = Path(__file__).parents[2]
 FAMILIES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from tests.side_by_side import own_children
 from tests.unit.infra.measured import judged
 
 pytestmark = pytest.mark.integration
+PATIENT = Limits(start_s=120.0, answer_s=60.0, stop_s=60.0)  # ours: of a crowded machine nothing is asked
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-def judged_in_sandbox(settings: Settings, digest: Digest, tries: int = 1, limits: Limits | None = None) -> GateReport:
+def judged_in_sandbox(settings: Settings, digest: Digest, tries: int = 1, limits: Limits = PATIENT) -> GateReport:
     contract, probes = read_probes(settings.bundles / digest, digest)
     bundle = ModelBundle(digest=digest, contract=contract, parts={})
     sandboxes = Sandboxes(settings, settings.home / "logs", limits)
@@ -106,7 +108,7 @@ def endless() -> bytes:
 def test_a_bundle_that_kills_the_server_is_stopped_and_is_no_error_of_the_sandbox(settings: Settings) -> None:
     before = own_children()
     digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent, parts={"model.onnx": endless()})
-    report = judged_in_sandbox(settings, digest, limits=Limits(cpu_s=3, load_s=60.0))
+    report = judged_in_sandbox(settings, digest, limits=replace(PATIENT, cpu_s=3))
     assert report.verdict is Verdict.FAIL
     assert "the server died with code" in report.reason
     assert own_children() == before
@@ -115,17 +117,17 @@ def test_a_bundle_that_kills_the_server_is_stopped_and_is_no_error_of_the_sandbo
 def test_a_bundle_that_does_not_load_in_time_is_stopped(settings: Settings) -> None:
     digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent, parts={"model.onnx": endless()})
     began = time.monotonic()
-    report = judged_in_sandbox(settings, digest, limits=Limits(load_s=2.0, stop_s=1.0))
+    report = judged_in_sandbox(settings, digest, limits=replace(PATIENT, load_s=2.0, stop_s=1.0))
     assert report.verdict is Verdict.FAIL
     assert "the server hangs" in report.reason
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 150  # it would work for many minutes
 
 
 def test_a_server_that_needs_more_memory_than_allowed_is_stopped(settings: Settings) -> None:
     digest = make_bundle(settings.bundles, key_dir=settings.signing_key.parent)
     contract, probes = read_probes(settings.bundles / digest, digest)
     bundle = ModelBundle(digest=digest, contract=contract, parts={})
-    measured = measure_infra(Sandboxes(settings, settings.home / "logs"), bundle, probes, tries=1)
+    measured = measure_infra(Sandboxes(settings, settings.home / "logs", PATIENT), bundle, probes, tries=1)
     report = judged(infra.GATE, measured, tries=1, memory_bytes=20_000_000)
     assert [check.name for check in report.checks if check.verdict is Verdict.FAIL] == ["memory"]
 
@@ -141,7 +143,7 @@ def test_a_sandbox_knows_no_secret_of_its_parent(settings: Settings, monkeypatch
     make_bundle(settings.bundles, key_dir=settings.signing_key.parent)
     monkeypatch.setenv("LOCKGATE_NOTIFY", "slack://secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with Sandboxes(settings, settings.home / "logs").open("secrets") as server:
+    with Sandboxes(settings, settings.home / "logs", PATIENT).open("secrets") as server:
         known = psutil.Process(server.pid).environ()
         command = psutil.Process(server.pid).cmdline()
     assert not {"LOCKGATE_NOTIFY", "AWS_SECRET_ACCESS_KEY"} & set(known)
@@ -150,7 +152,7 @@ def test_a_sandbox_knows_no_secret_of_its_parent(settings: Settings, monkeypatch
 
 def test_a_stopped_sandbox_leaves_its_log_and_nothing_else(settings: Settings) -> None:
     make_bundle(settings.bundles, key_dir=settings.signing_key.parent)
-    with Sandboxes(settings, settings.home / "logs").open("once") as server:
+    with Sandboxes(settings, settings.home / "logs", PATIENT).open("once") as server:
         pid, state = server.pid, server.token_file.parent
         assert server.stop() == 0
     assert not psutil.pid_exists(pid)

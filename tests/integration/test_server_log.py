@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.faults.kills import youngest
 from lockgate.adapters.feedback_log import read_feedback
 from lockgate.adapters.logged_requests import recent_requests
 from lockgate.core.ids import ModelName
@@ -27,7 +27,8 @@ from lockgate.serving.log.archive_status import Kept, read_status
 from lockgate.serving.log.archiver import Archiver
 from lockgate.serving.log.logged_line import read_line
 from lockgate.serving.log.segments import binary_file, lines, segments
-from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving, write_secret
+from tests.integration.saturation import Answer
+from tests.server_process import ROW, SOURCE, TOKEN, Server, World, serving, until, write_secret
 
 pytestmark = pytest.mark.integration
 KEPT_S = 0.5
@@ -39,18 +40,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "world")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    pause, end = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        pause.wait(0.02)
-
-
 class Callers:
     """Threads that ask as fast as they are answered, and note what was answered when."""
 
     def __init__(self, port: int, count: int = 4) -> None:
-        self.answered: list[tuple[float, str]] = []
+        self.answered: list[Answer] = []
         self._port = port
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
@@ -59,14 +53,16 @@ class Callers:
 
     def _ask(self) -> None:
         body = json.dumps({"dataframe_records": [ROW]})
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
             while not self._stop.is_set():
+                sent = time.monotonic()
                 connection.request("POST", "/invocations", body, {"content-type": "application/json"})
                 answer = connection.getresponse()
                 answer.read()
                 assert answer.status == 200
-                self.answered.append((time.monotonic(), answer.headers["x-lockgate-prediction-id"]))
+                name, now = answer.headers["x-lockgate-prediction-id"], time.monotonic()
+                self.answered.append(Answer(sent, now, 0, 200, "", "", None, name))
         except (OSError, http.client.HTTPException):
             return  # the server was killed
         finally:
@@ -92,18 +88,25 @@ def test_a_kill_under_load_loses_no_answer_older_than_half_a_second(world: World
     with serving(world, "--workers", str(workers)) as server:
         assert server.route(1, digest).status_code == 200
         callers = Callers(server.port)
-        wait_for(lambda: len(callers.answered) > 1 and time.monotonic() - callers.answered[0][0] > 3 * KEPT_S)
+        until(lambda: len(due(callers.answered, time.monotonic())) > 200)
         processes = [server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children())]
         killed_at = time.monotonic()
         for pid in processes:
             os.kill(pid, signal.SIGKILL)
         callers.end()
     logged = set(logged_ids(world.state))
-    due = [prediction for at, prediction in callers.answered if at < killed_at - KEPT_S]
-    assert len(due) > 100
-    assert [prediction for prediction in due if prediction not in logged] == []
-    ages = [killed_at - at for at, prediction in callers.answered if prediction not in logged]
-    sys.stdout.write(f"{len(due)} due, {len(ages)} not logged, the oldest {max(ages, default=0):.3f} s\n")
+    kept = due(callers.answered, killed_at)
+    assert len(kept) > 200
+    assert [prediction for prediction in kept if prediction not in logged] == []
+    ages = [killed_at - each.received for each in callers.answered if each.prediction_id not in logged]
+    sys.stdout.write(f"{len(kept)} due, {len(ages)} not logged, the oldest {max(ages, default=0):.3f} s\n")
+
+
+def due(answered: list[Answer], now: float) -> list[str]:
+    """Return what was answered more than `KEPT_S` ago, counted while the server answered."""
+    answered = list(answered)
+    still = {each.prediction_id for each in youngest(answered, now, KEPT_S)}
+    return [each.prediction_id for each in answered if each.received <= now and each.prediction_id not in still]
 
 
 def test_a_killed_servers_log_is_archived_read_and_continued(world: World) -> None:
@@ -112,7 +115,7 @@ def test_a_killed_servers_log_is_archived_read_and_continued(world: World) -> No
         server.route(1, digest)
         for amount in range(5):
             server.ask({**ROW, "amount": amount})
-        wait_for(lambda: len(logged_ids(world.state)) == 5)
+        until(lambda: len(logged_ids(world.state)) == 5)
         server.stop(signal.SIGKILL)
     (segment,) = segments(world.state / "predictions" / "toy")
     with segment.open("ab") as file:
@@ -120,7 +123,7 @@ def test_a_killed_servers_log_is_archived_read_and_continued(world: World) -> No
     with serving(world) as server:
         server.ask({**ROW, "amount": 5})
         assert run_archive(world.state) == 0
-        wait_for(lambda: len(logged_ids(world.state)) == 1)
+        until(lambda: len(logged_ids(world.state)) == 1)
         recent = recent_requests(world.state, ModelName("toy"), at_most=10)
     assert [request.rows[0]["amount"] for request in recent] == [5, 4, 3, 2, 1, 0]
     status = read_status(world.state)
@@ -131,7 +134,7 @@ def run_archive(state: Path, *more: str) -> int:
     command = [sys.executable, "-m", "lockgate.serving.log.archive", "--state", str(state), "--once", *more]
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
     return subprocess.run(
-        [*command, "--keep-days", "0"], env=env, check=False, timeout=60, stderr=subprocess.DEVNULL
+        [*command, "--keep-days", "0"], env=env, check=False, timeout=180, stderr=subprocess.DEVNULL
     ).returncode
 
 
@@ -194,11 +197,11 @@ def test_feedback_that_was_accepted_survives_a_kill_and_meets_its_prediction(wor
         assert server.client.post("/feedback", json=said).status_code == 401
         label = {"labels": [{"prediction_id": prediction, "label": "yes"}]}
         assert server.client.post("/labels", json=label, headers=headers).status_code == 401
-        wait_for(lambda: logged_ids(world.state) == [prediction])
+        until(lambda: logged_ids(world.state) == [prediction])
         told = server.client.post("/feedback", json=said, headers=headers)
         assert (told.status_code, told.json()) == (200, {"accepted": 1})
         counted = 'lockgate_feedback_accepted_total{verdict="wrong"} 1'
-        wait_for(lambda: counted in server.client.get("/metrics").text)
+        until(lambda: counted in server.client.get("/metrics").text)
         assert "too late" not in server.client.get("/metrics").text
         server.stop(signal.SIGKILL)
         assert not [line for line in server.lines if "too late" in json.dumps(line)]
@@ -216,9 +219,9 @@ def test_a_log_that_cannot_be_written_costs_no_answer_and_comes_back(world: Worl
     with serving(world) as server:
         server.route(1, digest)
         ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(20)]
-        wait_for(lambda: any("the prediction log cannot be written" in line["message"] for line in server.lines))
+        until(lambda: any("the prediction log cannot be written" in line["message"] for line in server.lines))
         blocked.unlink()
-        wait_for(lambda: logged_ids(world.state) == ids)
+        until(lambda: logged_ids(world.state) == ids)
 
 
 def test_large_requests_side_by_side_leave_every_row_in_the_archive_as_it_was_asked_and_answered(world: World) -> None:
@@ -261,14 +264,14 @@ def test_a_log_that_is_removed_under_the_server_is_begun_again_and_said(world: W
     with serving(world) as server:
         server.route(1, digest)
         lost = server.ask().headers["x-lockgate-prediction-id"]
-        wait_for(lambda: logged_ids(world.state) == [lost])
+        until(lambda: logged_ids(world.state) == [lost])
         assert tell(server, {"prediction_id": lost, "label": "yes"}).status_code == 200
         shutil.rmtree(world.state / "predictions")
         shutil.rmtree(world.state / "labels")
         ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(5)]
         assert tell(server, *({"prediction_id": each, "label": "yes"} for each in ids)).status_code == 200
-        wait_for(lambda: logged_ids(world.state) == ids)
-        wait_for(lambda: sum("was removed" in line.get("message", "") for line in server.lines) == 2)
+        until(lambda: logged_ids(world.state) == ids)
+        until(lambda: sum("was removed" in line.get("message", "") for line in server.lines) == 2)
     assert run_archive(world.state) == 0
     assert read_status(world.state).labels.joined == 5
 
@@ -297,7 +300,7 @@ def test_the_archive_runs_beside_the_server_when_there_is_something_to_do(tmp_pa
     archiver.start()
     try:
         segment = closed_segment(tmp_path)
-        wait_for(lambda: archiver.runs == 1)
+        until(lambda: archiver.runs == 1)
         assert not segment.exists()
         assert not archiver.has_work()
         assert read_status(tmp_path).requests == 1
@@ -311,7 +314,7 @@ def test_a_failing_archive_is_counted_and_said_and_tried_again(tmp_path: Path) -
     archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(sys.executable, "-c", "raise SystemExit(3)"))
     archiver.start()
     try:
-        wait_for(lambda: archiver.failures >= 2)
+        until(lambda: archiver.failures >= 2)
         assert "ended with 3" in str(archiver.problem)
     finally:
         archiver.stop()
@@ -321,20 +324,23 @@ def test_a_program_that_is_not_there_is_a_failure_too(tmp_path: Path) -> None:
     closed_segment(tmp_path)
     archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(str(tmp_path / "gone"),))
     archiver.start()
-    wait_for(lambda: archiver.failures >= 1)
+    until(lambda: archiver.failures >= 1)
     archiver.stop()
     assert "could not be started" in str(archiver.problem)
 
 
 def test_a_run_ends_with_the_archiver(tmp_path: Path) -> None:
     closed_segment(tmp_path)
-    slow = "import os, sys, time; open(sys.argv[2] + '/pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    slow = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(bool(told.write('told'))));"
+        "told = open(sys.argv[2] + '/told', 'w');"
+        "open(sys.argv[2] + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    )
     archiver = Archiver(tmp_path, Kept(), interval_s=0.01, program=(sys.executable, "-c", slow))
     archiver.start()
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
-    started = time.monotonic()
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
     archiver.stop()
-    assert time.monotonic() - started < 4
+    assert (tmp_path / "told").read_text() == "told", "it was asked to end, and did, before anybody had to kill it"
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
     assert archiver.failures == 0
 
@@ -347,7 +353,7 @@ def test_a_run_ends_with_a_server_that_was_killed(tmp_path: Path) -> None:
         assert process.stdin is not None
         assert json.loads(process.stderr.readline())["event"] == "archived"
         process.stdin.close()
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
 
 
 @pytest.mark.usefixtures("path_to_source")
@@ -360,7 +366,7 @@ def test_the_server_itself_never_loads_parquet() -> None:
         ],
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=180,
         text=True,
     )
     assert seen.stdout == "False\n"

@@ -2,9 +2,8 @@
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lockgate.serving.log.segments import lines, segments
-from tests.server_process import ROW, Server, World, serving
+from tests.server_process import ROW, Server, World, serving, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SEEN = ("lockgate_requests_total", "lockgate_rows_total", "lockgate_score_count", "lockgate_request_seconds_count")
@@ -36,18 +35,10 @@ def server(world: World) -> Iterator[Server]:
 
 def value(server: Server, name: str, **labels: str) -> float:
     """Return the sum of a metric's samples that carry these labels, asked over a connection of its own."""
-    text = httpx.get(f"http://127.0.0.1:{server.port}/metrics").text
+    text = httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=30).text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     found = [each.value for each in samples if each.name == name and labels.items() <= each.labels.items()]
     return sum(found)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something outside this process is so."""
-    pause, end = threading.Event(), time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        pause.wait(0.05)
 
 
 def logged(state: Path) -> list[dict[str, Any]]:
@@ -154,13 +145,15 @@ def test_several_workers_count_as_one_and_a_killed_one_takes_nothing_with_it(wor
         assert server.route(1, root.bundle()).status_code == 200
         url = f"http://127.0.0.1:{server.port}/invocations"
         for _ in range(40):  # each over a connection of its own, so that both workers get some
-            assert httpx.post(url, json={"dataframe_records": [ROW]}).status_code == 200
+            assert httpx.post(url, json={"dataframe_records": [ROW]}, timeout=30).status_code == 200
         until(lambda: value(server, "lockgate_requests_total") == 40)
         assert [value(server, "lockgate_requests_total") for _ in range(10)] == [40] * 10
         assert value(server, "lockgate_switches_total", model="toy") == 1
         assert value(server, "lockgate_arm_weight_seen_ratio", arm="champion") == 1
         children = psutil.Process(server.process.pid).children()
-        next(child for child in children if "lockgate.serving.fleet.worker" in child.cmdline()).kill()
+        victim = next(child for child in children if "lockgate.serving.fleet.worker" in child.cmdline())
+        victim.kill()
+        psutil.wait_procs([victim], timeout=60)  # nobody is led to a worker that is just ending
         until(lambda: value(server, "lockgate_worker_restarts_total") == 1)
         assert [value(server, "lockgate_requests_total") for _ in range(10)] == [40] * 10
     with serving(root, "--workers", "2") as server:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.server_process import World, serving
+from tests.server_process import World, serving, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -22,7 +21,7 @@ def test_a_service_manager_hears_ready_reload_and_stop_in_this_order_and_a_reloa
     bundle = world.bundle()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         with serving(world, "--workers", workers) as server:
             assert server.route(1, bundle).is_success
@@ -44,9 +43,9 @@ def test_an_end_at_once_says_so_and_leaves_no_traceback(tmp_path: Path, workers:
     world = World(tmp_path / "world")
     with serving(world, "--workers", workers) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
-        time.sleep(0.2)  # it is being read
+        until(lambda: server.metric("lockgate_in_flight") == 1)  # it is being read
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        until(lambda: not server.accepts())  # this signal was heard: two that wait together are one
         assert server.stop() == 0
         assert server.lines[-1]["message"] == "stopped: at once, as asked"
         assert [line for line in server.lines if "exception" in line] == []

@@ -18,7 +18,7 @@ from lockgate.serving.log.segments import lines, segments
 from tests.bundles import contract, golden, make_keys, sign
 from tests.server_process import ROW, Server, World, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

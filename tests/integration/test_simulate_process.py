@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lockgate.adapters.signer import ensure_keys
 from lockgate.bootstrap import Services
 from lockgate.config import load_settings
 from lockgate.core.ledger import Event
-from tests.server_process import TOKEN, World, serving
+from tests.server_process import ENDS_WITHIN_S, TOKEN, World, serving, until
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,9 +65,9 @@ def test_a_simulation_that_is_told_to_end_ends_well_and_says_what_became_of_its_
         try:
             assert process.stderr is not None
             assert "about 3 rows of first" in process.stderr.readline()
-            time.sleep(1.2)
+            until(lambda: server.metric("lockgate_requests_total") > 40)
             process.send_signal(signal.SIGTERM)  # Ctrl-C goes the same way
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=ENDS_WITHIN_S)
         finally:
             process.kill()
     told = json.loads(out)
@@ -76,7 +75,7 @@ def test_a_simulation_that_is_told_to_end_ends_well_and_says_what_became_of_its_
     assert told["schema"] == "lockgate.simulate/1"
     assert told["answered"] == told["due"] > 20
     assert told["arms"] == {"champion": told["due"]}
-    assert 0.8 < told["seconds"] < 10
+    assert 0 < told["seconds"] < 200
     assert 0 < told["labels"] + told["labels_waiting"] < told["answered"]  # one row of three has none
 
 

@@ -21,6 +21,7 @@ WATCH_INTERVAL_S: Final = 0.05  # ours: at least; waking the watching thread cos
 WATCHES_PER_LIMIT: Final = 8  # so that a run is ended at most an eighth later than it should be
 FAILURES_AT_MOST: Final = 3  # ours: in a row; a single one may be the request's doing
 COOL_OFF_S: Final = 10.0
+CLOSE_S: Final = 2.0  # ours: a run ends between two nodes, and a node that takes longer is not waited for
 _FATAL: Final = 4
 
 
@@ -80,11 +81,19 @@ class Fence:
         return found
 
     def close(self) -> None:
-        """End the watching."""
+        """End the watching, and the runs that are still going.
+
+        A thread that comes back from ONNX Runtime after the interpreter has ended aborts the process.
+        """
         self._closed = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        end = time.monotonic() + CLOSE_S
+        while (running := tuple(self._running.values())) and time.monotonic() < end:
+            for _, options in running:
+                options.terminate = True
+            time.sleep(WATCH_INTERVAL_S / 10)
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._watch, name="fence", daemon=True)
