@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,7 +48,9 @@ def test_a_server_loads_none_of_what_it_needs_nothing_of() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_what_is_hidden_is_found_again_afterwards() -> None:
-    with hidden("colorsys"), pytest.raises(ModuleNotFoundError, match="colorsys is not wanted here"):
-        __import__("colorsys")
-    assert __import__("colorsys").rgb_to_hsv(0, 0, 0) == (0.0, 0.0, 0)
+def test_what_is_hidden_is_found_again_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unwanted_here.py").write_text("ANSWER = 42")
+    monkeypatch.syspath_prepend(tmp_path)
+    with hidden("unwanted_here"), pytest.raises(ModuleNotFoundError, match="unwanted_here is not wanted here"):
+        importlib.import_module("unwanted_here")
+    assert importlib.import_module("unwanted_here").ANSWER == 42
