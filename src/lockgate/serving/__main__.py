@@ -140,7 +140,7 @@ def _add_log(log: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     log.add_argument(
         "--keep-warm-s", type=read.zero_or_interval, default=0.004, metavar="SECONDS",
-        help="a model that is asked now and then runs so often in between, to stay in caches: about a third less "
+        help="a model that is asked now and then runs so often in between, to stay in caches: up to half the "
         "latency at 100 requests a second for 3 %% of a core; default: %(default)s; 0: never",
     )  # fmt: skip
 

@@ -7,9 +7,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Final
 
-EVERY_S: Final = (
-    15.0  # ours: it takes a few milliseconds of another thread, and what was given back is faulted in again
-)
+EVERY_S: Final = 3.0  # ours: it takes up to 4 ms of another thread, and what was given back is faulted in again
 
 
 async def give_back() -> None:
