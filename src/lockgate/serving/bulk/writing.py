@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ def place_of(path: Path) -> Path:
     """
     try:
         place = path.resolve()
+        if place.is_symlink():  # links in a circle, of which `resolve` says nothing from Python 3.13 on
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         problem = _problem_of(place)
     except (OSError, RuntimeError) as broken:  # too long a name, or links in a circle
         problem = f"{getattr(broken, 'strerror', None) or broken}; name another file"
