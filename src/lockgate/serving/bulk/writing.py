@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -30,9 +29,8 @@ def place_of(path: Path) -> Path:
     """
     try:
         place = path.resolve()
-        if place.is_symlink():  # links in a circle, of which `resolve` says nothing from Python 3.13 on
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        problem = _problem_of(place)
+        # links in a circle, of which `resolve` says nothing from Python 3.13 on
+        problem = "its links go in a circle; name another file" if place.is_symlink() else _problem_of(place)
     except (OSError, RuntimeError) as broken:  # too long a name, or links in a circle
         problem = f"{getattr(broken, 'strerror', None) or broken}; name another file"
     if problem:
