@@ -24,11 +24,10 @@ from lockgate.core.learning.spec_rules import retraining_problems, with_automati
 from lockgate.core.robustness_rules import robustness_problems
 from lockgate.core.rollout.course_rules import rollout_problems
 from lockgate.core.spec import ApprovalMode, ReleaseSpec, Risk, SplitMethod
-from lockgate.core.spec_numbers import endless, too_great
+from lockgate.core.spec_numbers import LARGEST_SPEC_BYTES, endless, too_great
 from lockgate.errors import ConfigError
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_MAX_BYTES = 256 * 1024  # ours: a spec is a page or two; more is a wrong file
 
 
 def read_spec(path: Path) -> ReleaseSpec:
@@ -40,8 +39,8 @@ def read_spec(path: Path) -> ReleaseSpec:
     if not path.is_file():
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise ConfigError(f"there is no spec {path.name} in {path.parent}; specs there: {', '.join(there) or 'none'}")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ConfigError(f"{path} is {path.stat().st_size} bytes; a spec has at most {_MAX_BYTES}")
+    if path.stat().st_size > LARGEST_SPEC_BYTES:
+        raise ConfigError(f"{path} is {path.stat().st_size} bytes; a spec has at most {LARGEST_SPEC_BYTES}")
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as broken:  # a number of thousands of digits, lists without end

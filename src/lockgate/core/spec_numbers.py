@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from lockgate.core.spec_sections.units import GREATEST
 
+LARGEST_SPEC_BYTES: Final = 256 << 10  # ours: a spec is a page or two; more is a wrong file
 _FREE = ("training.parameters", "training.search.space")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from lockgate.serving.log.packed_columns import listed
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.segments import binary_file, lines, open_for_appending, segments
 from tests.bundles import contract
+from tests.unit.serving.waiting import wait_for
 
 QUEUE = 100
 
@@ -40,13 +40,6 @@ def record(number: int, model: str, *, rows: int = 1, **more: Any) -> Record:
 def ids(folder: Path) -> list[int]:
     found = [read_line(line, binary_file(path)) for path in segments(folder) for line in lines(path)]
     return [int(each.prediction_id.removeprefix("p-")) for each in found if each is not None]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    pause, end = threading.Event(), time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        pause.wait(0.002)
 
 
 class World:

@@ -10,8 +10,7 @@ import resource
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from lockgate.serving.log.packed_columns import listed
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.log.segments import binary_file, lines, open_for_appending, segments
 from tests.bundles import contract
+from tests.unit.serving.waiting import wait_for
 
 MANY = 10_000
 
@@ -58,13 +58,6 @@ def logged(folder: Path) -> list[LoggedLine]:
 
 def ids(folder: Path) -> list[str]:
     return [line.prediction_id for line in logged(folder)]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    pause, end = threading.Event(), time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        pause.wait(0.005)
 
 
 class HeldLog(PredictionLog):

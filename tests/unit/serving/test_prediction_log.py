@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from lockgate.serving.log.segments import binary_file, segments, taken
 from lockgate.serving.log.segments import lines as log_lines
 from lockgate.serving.model.column_values import CodedStrings, Flag, MatrixColumns
 from tests.bundles import contract
+from tests.unit.serving.waiting import wait_for
 
 
 def record(
@@ -58,14 +58,6 @@ def record(
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        pause.wait(0.005)
 
 
 def has_tried_with_all(log: PredictionLog) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
+from lockgate.core.spec_numbers import LARGEST_SPEC_BYTES
 from lockgate.core.spec_sections.units import LONGEST_S
 from lockgate.serving.log.archive_status import Kept
 
 logger = logging.getLogger(__name__)
-
-LARGEST_SPEC_BYTES: Final = 256 << 10  # as the reader of specs has it
 
 
 class LabelWindows:

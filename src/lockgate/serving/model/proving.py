@@ -24,10 +24,9 @@ def load(bundle: VerifiedBundle, fence: Fence | None = None) -> ServedModel:
         bundle.digest, bundle.contract, bundle.onnx, probes=bundle.probes, profile=bundle.profile, fence=fence
     )
     requests = bundle.probes.requests
-    names = model.encoder.names
     numbers = len(bundle.contract.classes) if bundle.contract.task is TaskKind.MULTICLASS else 1
-    alone = [_scores(model, {name: [probe.row.get(name)] for name in names}, probe.name)[0] for probe in requests]
-    together = _scores(model, {name: [probe.row.get(name) for probe in requests] for name in names}, "all together")
+    alone = [_scores(model, columns_of(model, probe), probe.name)[0] for probe in requests]
+    together = _scores(model, columns_of(model, *requests), "all together")
     for batch in (alone, together):
         for probe, scores in zip(requests, batch, strict=True):
             if not scores.size == len(probe.output) == numbers:
@@ -45,8 +44,12 @@ def check_probe(model: ServedModel, probes: ProbeSet, probe: ProbeRequest) -> No
     Raises:
         IntegrityError: It refuses it, fails on it, or its answer is not the golden one.
     """
-    columns = {name: [probe.row.get(name)] for name in model.encoder.names}
-    _check_golden(probes, probe, _scores(model, columns, probe.name)[0])
+    _check_golden(probes, probe, _scores(model, columns_of(model, probe), probe.name)[0])
+
+
+def columns_of(model: ServedModel, *probes: ProbeRequest) -> Columns:
+    """Return probes as one request, a row each, of the columns that a model takes."""
+    return {name: [probe.row.get(name) for probe in probes] for name in model.encoder.names}
 
 
 def _scores(model: ServedModel, columns: Columns, probe: str) -> npt.NDArray[np.float32]:

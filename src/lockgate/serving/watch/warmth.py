@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from lockgate.serving.model.dataplane import Answer, ServedModel
+from lockgate.serving.model.proving import columns_of
 from lockgate.serving.model.row import EncodedRow
 from lockgate.serving.refusals import RequestRefused
 
@@ -104,8 +105,7 @@ def _own_row(model: ServedModel) -> EncodedRow | None:
     """Return one of a model's own golden requests, encoded; None where it has none that goes the way of one row."""
     if model.probes is None or not model.probes.requests:
         return None
-    row = model.probes.requests[0].row
     try:
-        return model.encoder.encode_row({name: [row.get(name)] for name in model.encoder.names})
+        return model.encoder.encode_row(columns_of(model, model.probes.requests[0]))
     except RequestRefused:
         return None
