@@ -197,12 +197,18 @@ def test_every_kind_of_request_leaves_its_own_kind_of_row(world: World) -> None:
         put(server, bundles.rollout(1, 0.25))
         live = ask(server, "customer-7")
         forced = ask(server, "customer-7", **{"x-lockgate-arm": "canary"}, **BEARER)
+        probe = ask(server, "customer-7", **{"x-lockgate-probe": "smoke"}, **BEARER)
+        assert ask(server, "customer-7", **{"x-lockgate-probe": "smoke"}).status_code == 401
         assert server.stop() == 0
-    rows = {row["kind"]: row for row in log_lines(world)}
-    assert set(rows) == {"live", "forced", "shadow"}
+    lines = log_lines(world)
+    rows = {row["kind"]: row for row in lines}
+    assert len(lines) == len(rows) == 4
+    assert set(rows) == {"live", "forced", "probe", "shadow"}
     assert rows["live"]["prediction_id"] == live.headers["x-lockgate-prediction-id"]
     assert rows["live"]["propensity"] == {"champion": 0.75, "canary": 0.25}[live.headers["x-lockgate-arm"]]
     assert rows["forced"]["prediction_id"] == forced.headers["x-lockgate-prediction-id"]
+    assert rows["probe"]["prediction_id"] == probe.headers["x-lockgate-prediction-id"]
+    assert probe.headers["x-lockgate-arm"] == live.headers["x-lockgate-arm"]  # routed as callers are
     shadow = rows["shadow"]
     assert (shadow["arm"], shadow["digest"], shadow["entity"]) == ("dark", bundles.dark, "customer-7")
     assert shadow["outputs"]["probability"] == pytest.approx(golden(ROW, bundles.bias[bundles.dark]), abs=1e-5)

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import time
 import urllib.parse
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,13 +22,16 @@ _BROKEN = (OSError, http.client.HTTPException)  # timeouts are OSErrors
 class HttpClient:
     """A connection that is made when first needed and made again when the server closed it; not for several threads."""
 
-    def __init__(self, url: str, *, timeout_s: float, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, token: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Take the address; nothing is sent yet.
 
         Args:
             url: Scheme, host and port, such as http://127.0.0.1:8080.
             timeout_s: For connecting and for each wait on the socket.
             token: Bearer token.
+            headers: Sent with each request; None: no others.
 
         Raises:
             BadInput: The URL is not of that form.
@@ -37,7 +41,7 @@ class HttpClient:
             raise BadInput(f"{url!r} is no address of a server; give one like http://127.0.0.1:8080")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = dict(headers or {}) | ({} if token is None else {"Authorization": f"Bearer {token}"})
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
 

@@ -29,6 +29,7 @@ _ADMIN_TIMEOUT_S = 60.0  # a large bundle is verified and loaded within the requ
 _ASK_TIMEOUT_S = 6.0  # nothing is loaded; a server of several workers gives each of them 5 s
 _DATA_TIMEOUT_S = 5.0
 _MEET_S = 0.3  # ours: a rollback has two seconds in all, and connections meet workers by chance
+_PROBE = {"x-lockgate-probe": "readback"}
 _PREDICTION_ID = "x-lockgate-prediction-id"  # what stands before its last dash is the worker's own
 
 
@@ -103,9 +104,10 @@ class ServerTarget:
         """See `DeployTarget.readback`; where the live digest is the bundle's, its answers are held against the golden.
 
         Each request is a connection of its own, so that each worker of the server is met: more than were asked for
-        where that takes more, for a while at most.
+        where that takes more, for a while at most. They are probes: routed as callers are, in no statistic.
 
         Raises:
+            BadInput: The admin token cannot be read, or is not this server's.
             IntegrityError: An answer that carries the bundle's digest is beyond the bundle's bounds.
             TransientError: The target did not answer.
         """
@@ -163,18 +165,27 @@ class ServerTarget:
             client.close()
 
     def _send_anew(self, call: Call) -> Answer:
-        """Send a request on a connection of its own, and once more where that one broke.
+        """Send a probe on a connection of its own, and once more where that one broke.
 
         A worker that ends takes what waits for it with it; its place is taken by the others.
         """
         try:
-            with HttpClient(self._url, timeout_s=_DATA_TIMEOUT_S) as client:
+            with self._prober() as client:
                 return client.send(call)
         except TransientError as broken:
             if isinstance(broken.__cause__, TimeoutError | ConnectionRefusedError):
                 raise
-        with HttpClient(self._url, timeout_s=_DATA_TIMEOUT_S) as client:
+        with self._prober() as client:
             return client.send(call)
+
+    def _prober(self) -> HttpClient:
+        return HttpClient(self._url, timeout_s=_DATA_TIMEOUT_S, token=self._token(), headers=_PROBE)
+
+    def _token(self) -> str:
+        try:
+            return self._token_file.read_text().strip()
+        except OSError as missing:
+            raise BadInput(f"the admin token cannot be read: {missing}; `lockgate up` makes one") from missing
 
     def _account(self, model: ModelName) -> Mapping[str, Any]:
         """Return what the server says it serves; empty when the model is not routed."""
@@ -188,11 +199,7 @@ class ServerTarget:
     def _administer(self, call: Call, *, timeout_s: float = _ASK_TIMEOUT_S) -> Answer:
         client = self._admin.get(timeout_s)
         if client is None:
-            try:
-                token = self._token_file.read_text().strip()
-            except OSError as missing:
-                raise BadInput(f"the admin token cannot be read: {missing}; `lockgate up` makes one") from missing
-            client = self._admin[timeout_s] = HttpClient(self._admin_url, timeout_s=timeout_s, token=token)
+            client = self._admin[timeout_s] = HttpClient(self._admin_url, timeout_s=timeout_s, token=self._token())
         return client.send(call)
 
     def _accepted(self, answer: Answer, bundle: Digest | None) -> None:

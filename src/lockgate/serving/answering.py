@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from lockgate.serving.cores import usable_cores
 from lockgate.serving.hands import Hands
-from lockgate.serving.log.logged_line import FORCED, LIVE
+from lockgate.serving.log.logged_line import FORCED, LIVE, PROBE
 from lockgate.serving.log.prediction_log import PredictionLog, Record
 from lockgate.serving.model.batching import Done, MicroBatches
 from lockgate.serving.model.column_values import MatrixColumns, RowColumns, rows_of
@@ -166,10 +166,11 @@ class Answering:
         model = arm.model
         contract = model.contract
         name, rows = contract.model, answer.rows
-        if choice.forced:
-            self._metrics.forced(name, arm.name, rows, seconds)
-        else:
+        kind: Literal["live", "forced", "probe"] = FORCED if choice.forced else PROBE if choice.probe else LIVE
+        if kind == LIVE:
             self._metrics.answered(name, arm.name, rows, answer.flags, seconds, answer.outputs)
+        else:
+            self._metrics.uncounted(kind, name, arm.name, rows, seconds)
         self._log.append(
             Record(
                 self._now(),
@@ -185,7 +186,7 @@ class Answering:
                 int(seconds * 1e6),
                 contract,
                 asked.request_id,
-                FORCED if choice.forced else LIVE,
+                kind,
                 fallback,
                 choice.propensity,
                 asked.trace,
@@ -247,10 +248,10 @@ class Answering:
     def _note_failed(self, asked: Asked) -> None:
         """Log a request that nobody answered, and offer it to the shadows: they may have an answer where we have none.
 
-        A forced one is not: it is never counted, and its line would look as if the routing had chosen.
+        A forced one is not, nor a probe: they are never counted, and the line would look as if they were.
         """
         choice, columns = asked.choice, asked.columns
-        if choice.forced:
+        if choice.forced or choice.probe:
             return
         if isinstance(columns, RowColumns):
             columns = columns.to_dict()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest, canonical_json
@@ -90,6 +91,7 @@ def world(tmp_path: Path) -> World:
 
 def asked(service: Service, columns: dict[str, Any] = ROW, **how: Any) -> Coroutine[Any, Any, Any]:
     choice = service.choose("toy", how.pop("version", None), columns, how.pop("entity", None), how.pop("tag", None))
+    choice = structs.replace(choice, probe=how.pop("probe", False))
     return service.predict(choice, columns, started=time.perf_counter(), **how)
 
 
@@ -284,6 +286,28 @@ def test_a_forced_request_is_marked_has_no_fallback_and_is_not_counted(world: Wo
             await asked(service, {**ROW, "amount": [99]}, tag="challenger")
 
     assert [row["kind"] for row in world.run(scenario)] == ["forced"]
+
+
+def test_a_probe_gets_what_callers_get_and_is_counted_nowhere(world: World) -> None:
+    champion, previous = (world.broken(failing_graph(above)) for above in (50, 150))
+    shadow = world.bundle(bias=2.0)
+
+    async def scenario(service: Service) -> None:
+        wanted = Desired(
+            sequence=1,
+            champion=champion,
+            previous=previous,
+            shadows=(DesiredShadow(name="next", bundle=shadow, share=1.0),),
+            since=datetime.now(UTC),
+        )
+        await service.control.put("toy", wanted)
+        assert (await asked(service, probe=True)).arm.name == "champion"
+        stood_in = await asked(service, {**ROW, "amount": [99]}, probe=True)
+        assert (stood_in.arm.name, stood_in.fallback) == ("previous", True)
+        with pytest.raises(ModelFailed):
+            await asked(service, {**ROW, "amount": [199]}, probe=True)
+
+    assert [row["kind"] for row in world.run(scenario)] == ["probe", "probe"]
 
 
 def test_a_shadow_answers_copies_that_only_the_log_sees(world: World) -> None:

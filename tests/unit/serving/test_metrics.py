@@ -106,10 +106,11 @@ def test_scores_that_wait_to_be_counted_are_in_every_snapshot_and_none_is_counte
     assert value(page(snapshot(metrics)), "lockgate_score_count") == 3000
 
 
-def test_forced_and_shadow_requests_enter_nothing_that_speaks_of_traffic() -> None:
+def test_forced_probing_and_shadow_requests_enter_nothing_that_speaks_of_traffic() -> None:
     metrics = Metrics()
     metrics.answered("toy", "champion", 1, (), 0.001, probability(0.5))
-    metrics.forced("toy", "canary", 1, 0.001)
+    metrics.uncounted("forced", "toy", "canary", 1, 0.001)
+    metrics.uncounted("probe", "toy", "champion", 1, 0.001)
     metrics.shadowed("toy", "dark", 2, 0.002, probability(0.5, 0.6))
     found = page(snapshot(metrics))
     assert value(found, "lockgate_requests_total") == value(found, "lockgate_rows_total") == 1
@@ -118,6 +119,7 @@ def test_forced_and_shadow_requests_enter_nothing_that_speaks_of_traffic() -> No
         found, "lockgate_arm_weight_seen_ratio", arm="champion"
     ) == 1  # fmt: skip
     assert value(found, "lockgate_forced_requests_total", arm="canary") == 1
+    assert value(found, "lockgate_probe_requests_total", arm="champion") == 1
     assert value(found, "lockgate_shadow_requests_total", arm="dark") == 1
     assert value(found, "lockgate_shadow_seconds_sum", arm="dark") == pytest.approx(0.002)
     assert value(found, "lockgate_score_count", arm="dark", kind="shadow") == 2

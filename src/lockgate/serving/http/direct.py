@@ -22,7 +22,7 @@ from lockgate.serving.http.handling import caller_trace as trace_of
 from lockgate.serving.model.column_values import RowColumns
 from lockgate.serving.model.dataplane import Answer
 from lockgate.serving.net.exchange import Exchange
-from lockgate.serving.protocols.asking import ARM_HEADER, ENTITY_HEADER
+from lockgate.serving.protocols.asking import ARM_HEADER, ENTITY_HEADER, PROBE_HEADER
 from lockgate.serving.protocols.v2_answer import RowAnswer, infer_response
 from lockgate.serving.protocols.v2_binary import HEADER as BINARY_HEADER
 from lockgate.serving.protocols.v2_model import form_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BODY_BYTES: Final = 64 << 10  # ours: a row of some thousand columns; reading more would keep the loop
 PREDICTION_ID: Final = b"x-lockgate-prediction-id"
-_UNUSUAL: Final = frozenset((b"content-encoding", b"transfer-encoding", ARM_HEADER, BINARY_HEADER))
+_UNUSUAL: Final = frozenset((b"content-encoding", b"transfer-encoding", ARM_HEADER, PROBE_HEADER, BINARY_HEADER))
 _BEFORE, _AFTER = b"/v2/models/", b"/infer"
 
 

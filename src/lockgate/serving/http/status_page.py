@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,9 +116,12 @@ def _traffic(shown: Shown, counted: Mapping[str, Labelled]) -> str:
         ("Prediction log, rows", _log(counted)),
         ("Labels, since the archive began", _labels(counted)),
     )
-    forced = sum(sum(arm.latency) for arm in shown.snapshot.arms if arm.kind == "forced")
-    if forced:
-        lists = (*lists, ("Forced, in no statistic", _rows([("all arms", forced)])))
+    apart: Counter[str] = Counter()
+    for arm in shown.snapshot.arms:
+        apart[arm.kind] += sum(arm.latency)
+    uncounted = [(kind, apart[kind]) for kind in ("forced", "probe") if apart[kind]]
+    if uncounted:
+        lists = (*lists, ("In no statistic", _rows(uncounted)))
     cards = "".join(
         f"<div class=card><h3>{title}</h3><table>{rows or '<tr><td>none</td></tr>'}</table></div>"
         for title, rows in lists

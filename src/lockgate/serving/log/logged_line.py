@@ -17,6 +17,7 @@ from lockgate.serving.log.packed_columns import LoggedValues
 
 LIVE: Final = "live"
 FORCED: Final = "forced"
+PROBE: Final = "probe"
 SHADOW: Final = "shadow"
 FAILED: Final = "failed"
 SHADOW_FAILED: Final = "shadow_failed"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from msgspec import structs
 
 from lockgate.serving.http.handling import Headers, Request, caller_request_id, caller_trace
 from lockgate.serving.model.column_values import rows_of
@@ -16,11 +17,13 @@ from lockgate.serving.service import Prediction, Service
 
 ENTITY_HEADER: Final = b"x-lockgate-entity"
 ARM_HEADER: Final = b"x-lockgate-arm"
+PROBE_HEADER: Final = b"x-lockgate-probe"
 FALLBACK_HEADER: Final[Headers] = ((b"x-lockgate-fallback", b"true"),)
 READ: Final[Mapping[str, str]] = {
     "x-lockgate-entity": "Keys sticky routing; goes before the contract's entity column.",
     "x-lockgate-arm": "Forces the arm of this name or tag; needs the admin token, and is never counted.",
-    "authorization": "`Bearer` and the admin token, for a forced arm or version alone.",
+    "x-lockgate-probe": "Any value: answered as any other and never counted; needs the admin token.",
+    "authorization": "`Bearer` and the admin token, for a forced arm or version, or a probe, alone.",
     "x-request-id": "The caller's own id; answered and logged when it is at most 128 printable ASCII characters.",
     "traceparent": "W3C trace context; answered and logged as it came.",
 }
@@ -39,13 +42,15 @@ SOMETIMES_WRITTEN: Final[Mapping[str, str]] = {
 
 
 def authorize(service: Service, request: Request) -> None:
-    """Refuse a request that forces an arm or a version without the admin token; before anything of it is read.
+    """Refuse a request that forces an arm or a version, or is a probe, without the admin token; before it is read.
 
     Raises:
         RequestRefused: It does.
     """
     if ARM_HEADER in request.headers or "version" in request.params:
         service.authorize(request.header(b"authorization"), "a forced arm or version")
+    if PROBE_HEADER in request.headers:
+        service.authorize(request.header(b"authorization"), "a probe")
 
 
 def choose(service: Service, request: Request, model: str | None, columns: Columns) -> Choice:
@@ -59,7 +64,8 @@ def choose(service: Service, request: Request, model: str | None, columns: Colum
     headers = request.headers
     entity = entity_of_header(headers[ENTITY_HEADER]) if ENTITY_HEADER in headers else None
     tag = request.header(ARM_HEADER) if ARM_HEADER in headers else None
-    return service.choose(model, request.params.get("version"), columns, entity, tag)
+    choice = service.choose(model, request.params.get("version"), columns, entity, tag)
+    return structs.replace(choice, probe=True) if PROBE_HEADER in headers else choice
 
 
 async def predict(

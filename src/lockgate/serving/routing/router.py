@@ -74,12 +74,14 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
         propensity: How probable this arm was for an entity drawn at random; 1 where the caller forced it.
         forced: Whether the caller asked for the arm or version; such a request never enters statistics.
         entity: What keyed the choice, None where nothing did.
+        probe: Whether somebody only looks whether callers are answered: routed as they are, but never in statistics.
     """
 
     arm: Arm
     propensity: float
     forced: bool
     entity: str | None
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,12 +114,12 @@ class ShadowRunner:
 
         Args:
             route: The model's routing.
-            choice: What answered; a forced request is copied to nobody.
+            choice: What answered; a forced request, or a probe, is copied to nobody.
             columns: The request, which must not be changed any more.
             prediction_id: The id of the caller's answer.
             rows: How many rows it has.
         """
-        if choice.forced:
+        if choice.forced or choice.probe:
             return
         for shadow in route.active_shadows():
             if not shadow.takes(choice.entity):

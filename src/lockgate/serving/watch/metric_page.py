@@ -13,7 +13,7 @@ from lockgate.core.ids import Digest
 from lockgate.serving.routing.desired import Desired
 from lockgate.serving.routing.router import Route
 from lockgate.serving.routing.sticky import CHAMPION
-from lockgate.serving.watch.metric_snapshot import ArmSnapshot, Family, Labelled, Snapshot, decode, merged
+from lockgate.serving.watch.metric_snapshot import ArmSnapshot, Family, Kind, Labelled, Snapshot, decode, merged
 from lockgate.serving.watch.metrics import Metrics
 from lockgate.serving.watch.sketch import BINS, HIGHEST, LATENCY_S, MAX_CLASSES, Bins
 
@@ -79,12 +79,14 @@ def columns(contract: ModelContract) -> tuple[str, ...]:
 
 
 def _arms(arms: Sequence[ArmSnapshot], table: Mapping[str, Route]) -> Iterator[Metric]:
-    live, forced, shadow = ([arm for arm in arms if arm.kind == kind] for kind in ("live", "forced", "shadow"))
+    kinds: tuple[Kind, ...] = ("live", "forced", "probe", "shadow")
+    live, forced, probe, shadow = ([arm for arm in arms if arm.kind == kind] for kind in kinds)
     yield _latencies("lockgate_request_seconds", "From a request's headers to its answer.", live)
     yield _latencies("lockgate_shadow_seconds", "Time that shadow arms took for an answer nobody saw.", shadow)
     for name, what, some in (
         ("lockgate_requests", "Requests answered by the arm they were assigned to.", live),
         ("lockgate_forced_requests", "Requests whose caller chose the arm; part of no other metric.", forced),
+        ("lockgate_probe_requests", "Requests that looked whether callers are answered; part of no other.", probe),
         ("lockgate_shadow_requests", "Copies of requests that shadow arms answered.", shadow),
     ):
         counts: Labelled = {(arm.model, arm.arm): sum(arm.latency) for arm in some}

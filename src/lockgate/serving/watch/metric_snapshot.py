@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Kind = Literal["live", "forced", "shadow"]
+Kind = Literal["live", "forced", "probe", "shadow"]
 Labelled: TypeAlias = dict[tuple[str, ...], float]
 """Samples by the values of their labels."""
 _KEPT_FAILURES = 20
@@ -37,7 +37,7 @@ class ArmSnapshot(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         model: Name of the model.
         arm: Name of the arm.
-        kind: Whether callers were assigned to it, forced it, or never saw the answers.
+        kind: Whether callers were assigned to it, forced it, only probed it, or never saw the answers.
         rows: Rows answered.
         seconds: Sum of the latencies.
         latency: Requests by bin of `sketch.LATENCY_S`.

@@ -1,6 +1,6 @@
 """What one process counts: plain numbers, changed from one thread, so that a request pays next to nothing.
 
-    answered, forced, shadowed, fell_back, refused, failed     on the way of a request
+    answered, uncounted, shadowed, fell_back, refused, failed     on the way of a request
     watch                                                      what others count, read when it is asked for
     snapshot -> bytes                                          all of it at one moment
 
@@ -129,7 +129,7 @@ class Metrics:
         self.status: Final = SingleFlight[bytes]()
         self._started = time.time()
         self._taken = 0
-        self._arms: dict[Kind, dict[_Key, ArmCounts]] = {"live": {}, "forced": {}, "shadow": {}}
+        self._arms: dict[Kind, dict[_Key, ArmCounts]] = {"live": {}, "forced": {}, "probe": {}, "shadow": {}}
         self._live = self._arms["live"]
         self._flagged: Counter[tuple[str, str, str]] = Counter()
         self._refused: Counter[Reason] = Counter()
@@ -169,9 +169,11 @@ class Metrics:
             column = OTHER if flag.flag == EXTRA_COLUMN else flag.column
             self._flagged[model, column, flag.flag] += len(flag.rows)
 
-    def forced(self, model: str, arm: str, rows: int, seconds: float = 0.0) -> None:
-        """Count one answered request whose caller chose the arm; it enters no other statistic."""
-        self._of("forced", model, arm).take(rows, seconds, None)
+    def uncounted(
+        self, kind: Literal["forced", "probe"], model: str, arm: str, rows: int, seconds: float = 0.0
+    ) -> None:
+        """Count one answered request whose caller chose the arm, or only probed it; it enters no other statistic."""
+        self._of(kind, model, arm).take(rows, seconds, None)
 
     def shadowed(
         self, model: str, arm: str, rows: int, seconds: float, outputs: Mapping[str, Any] | None = None
