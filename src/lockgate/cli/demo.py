@@ -122,7 +122,7 @@ class Story:
             if first:
                 surface.say("  the first champion has nobody to be compared with: it was switched to at once")
             return None
-        _next_steps(surface, services, self.model)
+        _next_steps(surface, services, self.model, stopped=True)
         return finish(surface, self.model, followed)
 
     def show_answers(self) -> None:
@@ -241,14 +241,17 @@ def _awaited_run(surface: Surface, services: Services, model: ModelName, before:
     )
 
 
-def _next_steps(surface: Surface, services: Services, model: ModelName) -> None:
+def _next_steps(surface: Surface, services: Services, model: ModelName, *, stopped: bool = False) -> None:
     taken = len(services.ledger.rows(model, events=(Event.BATCH_INGESTED,)))
     batches = services.spec(model).data.sample_batches
     upcoming = batches[min(taken, len(batches) - 1)] if batches else "BATCH"
     surface.say("\nWhat to try next", "bold")
+    why = ("read why not, and what to do first", "read why it was let in")[not stopped]
+    again = [("then try again", f"lockgate release --model {model}")] if stopped else []
     for what, line in (
+        (why, f"lockgate explain {_last_release(services, model)}"),
+        *again,
         ("see what serves, and why", "lockgate status"),
-        ("read why it was let in", f"lockgate explain {_last_release(services, model)}"),
         (
             "land the next month, and a release starts",
             f"lockgate sample {upcoming} -m {model} -o next.parquet && lockgate land next.parquet -m {model}",

@@ -17,7 +17,7 @@ from lockgate.stages.intake import take_in
 _NEXT_STEP = {
     Outcome.PROMOTED: "see it serve: lockgate status",
     Outcome.BLOCKED: "see why, and the one next step: lockgate explain {release}",
-    Outcome.INCONCLUSIVE: "see what was too little: lockgate explain {release}",
+    Outcome.INCONCLUSIVE: "see what could not be told, and the one next step: lockgate explain {release}",
     Outcome.REJECTED: "change what the approver named, then: lockgate release --model {model}",
     Outcome.EXPIRED: "start anew: lockgate release --model {model}",
     Outcome.SUPERSEDED: "follow the newer release: lockgate history --model {model}",

@@ -207,12 +207,13 @@ _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 def _next(status: str, release: ReleaseId, model: str, gate: str | None) -> tuple[str, str]:
     """Return the one command to run now, and what to do before it or instead."""
     again = f"lockgate release --model {model}"
+    more = f"first land what was too little: lockgate land FILE --model {model}"
     return {
         "waiting for approval": (f"lockgate approve {release}", f"or: lockgate reject {release} --reason '...'"),
         "running": ("lockgate status", ""),
         Outcome.PROMOTED.value: ("lockgate status", f"to undo it: lockgate rollback --model {model} --reason '...'"),
         Outcome.BLOCKED.value: (again, f"first mend what {f'gate {gate}' if gate else 'the gate'} names"),
-        Outcome.INCONCLUSIVE.value: (again, f"first land what was too little: lockgate land FILE --model {model}"),
+        Outcome.INCONCLUSIVE.value: (again, "first end what else this machine computes" if gate == "stress" else more),
         Outcome.FAILED.value: (again, "or press Retry on its run in the Prefect UI, which goes on where it stopped"),
         Outcome.ROLLED_BACK.value: (again, f"first read why: lockgate history {model}"),
     }.get(status, (again, ""))

@@ -61,6 +61,17 @@ def test_a_blocked_release_is_explained_by_the_checks_that_failed(first: Writer)
     assert "quality" in told.hint
 
 
+@pytest.mark.parametrize(("gate", "first_of_all"), [("stress", "this machine computes"), ("slices", "land FILE")])
+def test_what_could_not_be_told_is_told_again_after_what_was_in_its_way(
+    first: Writer, gate: str, first_of_all: str
+) -> None:
+    first.open()
+    first.add(Event.RELEASE_ENDED, outcome="inconclusive", reason=f"gate {gate} said INCONCLUSIVE", gate=gate)
+    told = explain(first.ledger.rows(MODEL), FIRST)
+    assert told.next == "lockgate release --model flights"
+    assert first_of_all in told.hint
+
+
 def test_a_release_that_waits_is_explained_by_how_to_decide(first: Writer) -> None:
     first.open()
     blessing = first.bless()
