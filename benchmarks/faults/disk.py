@@ -12,7 +12,8 @@ import psutil
 
 from benchmarks.faults.finding import Finding
 from benchmarks.faults.kills import logged_ids
-from lockgate.serving.log.prediction_log import COMPLAIN_EVERY_S, QUEUE_BYTES, QUEUE_ROWS
+from lockgate.serving.log.complaints import COMPLAIN_EVERY_S
+from lockgate.serving.log.prediction_log import QUEUE_BYTES, QUEUE_ROWS
 from tests.integration.saturation import Saturation
 from tests.server_process import Server, World, serving
 
@@ -70,8 +71,7 @@ def full_disk(root: Path, *, load_s: float, past_the_bound: bool = False) -> Fin
             _wait(server, "lockgate_log_queued_rows", 0)
             found.figures["all written after there was room s"] = round(time.monotonic() - room, 2)
             dropped = _value(server, DROPPED)
-            said = [line["message"] for line in server.lines if "is written again" in line["message"]]
-            found.expect(said, "the log does not say that it is written again")
+            found.expect(_heard(server, "is written again"), "the log does not say that it is written again")
             found.expect(
                 server.route(2, second, first).status_code == 200, "a change is refused although there is room"
             )
@@ -102,7 +102,7 @@ def _hold_full(server: Server, found: Finding, load_s: float, began: float, *, p
         growth = max(growth, process.memory_info().rss - before)
         time.sleep(0.1)
     found.expect(not past_the_bound or _value(server, DROPPED), "the bound was not reached: too little load")
-    said = [line["message"] for line in server.lines if "the prediction log cannot be written" in line["message"]]
+    said = _heard(server, "the prediction log cannot be written")
     found.expect(said, "the log does not say that it cannot be written")
     allowed = 1 + (time.monotonic() - began) / COMPLAIN_EVERY_S + past_the_bound
     found.expect(len(said) <= allowed, f"it is said {len(said)} times")
@@ -125,6 +125,16 @@ def _while_full(server: Server, found: Finding, digests: tuple[str, str], state:
     )
     found.expect(server.client.get("/v2/health/ready").status_code == 200, "the server is not ready")
     found.figures["a change of routing meanwhile"] = refused.text
+
+
+def _heard(server: Server, words: str) -> list[str]:
+    """Return the lines of a server's log with these words, once there are any, or soon would have been."""
+    end = time.monotonic() + SOON_S
+    while True:
+        found = [line["message"] for line in tuple(server.lines) if words in line.get("message", "")]
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.05)
 
 
 def _fill(filler: Path) -> None:

@@ -30,6 +30,15 @@ def write_synced(target: Path, data: bytes) -> None:
     """Write a small file that is there whole or not at all, and survives a power cut."""
     hidden = temporary(target)
     hidden.write_bytes(data)
+    put_synced(hidden, target)
+
+
+def put_synced(hidden: Path, target: Path) -> None:
+    """Give a file that was written aside its name, in place of what has it now: whole also after a power cut.
+
+    Raises:
+        OSError: The disk does not take it; what stood there still does, unless it is the new name that is not synced.
+    """
     sync(hidden)
     hidden.replace(target)
     sync(target.parent)  # the rename itself

@@ -164,6 +164,22 @@ def test_one_request_larger_than_the_queue_waits_for_its_broken_folder_where_not
     world.log.close()
 
 
+def test_what_waits_for_a_broken_folder_does_not_wake_the_writer_with_every_row_of_the_others(tmp_path: Path) -> None:
+    world = World(tmp_path, "broken")
+    world.fill("broken", 0, QUEUE // 2)
+    errors, world.log._wait_s = world.log.errors, 3600.0
+    wait_for(lambda: world.log.errors > errors)  # from now on it is woken only
+    errors = world.log.errors
+    for number in range(QUEUE // 4 + 2):
+        world.log.append(record(number, "well"))
+        if number == 1:
+            threading.Event().wait(0.05)  # long enough for a turn
+    wait_for(lambda: world.log.written_rows == QUEUE // 4 + 2)
+    wait_for(lambda: world.log.errors > errors)
+    assert world.log.errors == errors + 1, "one turn, for a quarter of the queue"
+    world.log.close()
+
+
 @pytest.mark.parametrize("flow", [QUEUE // 2, QUEUE])
 def test_rows_on_their_way_beside_a_full_queue_are_bounded_by_half_of_it(tmp_path: Path, flow: int) -> None:
     world = World(tmp_path, "broken")
@@ -172,13 +188,13 @@ def test_rows_on_their_way_beside_a_full_queue_are_bounded_by_half_of_it(tmp_pat
 
     def opener(path: Path) -> int:
         waits.set()
-        held.wait(10)
+        held.wait(60)
         return open_for_appending(path)
 
     make = world.log._new_lane
     world.log._new_lane = lambda model: _held(make(model), opener)
     world.log.append(record(0, "well"))
-    assert waits.wait(10)
+    assert waits.wait(60)
     for number in range(1, 2 * flow):
         world.log.append(record(number, "well"))
     assert world.log.queued_rows == QUEUE + QUEUE // 2

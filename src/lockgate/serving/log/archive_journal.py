@@ -1,6 +1,6 @@
 """Changes to the archive that happen whole or not at all, also when the process is killed in between.
 
-    new files under hidden names, synced
+    new files under hidden names, synced with them
       -> journal synced and named                <- from here on the change has happened
       -> renames, removals, status
       -> journal removed
@@ -10,6 +10,7 @@ A process that finds a journal finishes what it says; one that finds none delete
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import msgspec
 
 from lockgate.serving.disk import TEMPORARY, sync, temporary, write_synced
 from lockgate.serving.log.archive_status import STATUS_FILE, ArchiveStatus
+
+logger = logging.getLogger(__name__)
 
 
 class _Change(msgspec.Struct):
@@ -51,7 +54,7 @@ class Journal:
             pass
         else:
             self._apply(self._read(begun))
-        for left in self._archive.rglob(f".*{TEMPORARY}"):
+        for left in filter(Path.is_file, self._archive.rglob(f".*{TEMPORARY}")):
             left.unlink()
 
     def _read(self, begun: bytes) -> _Change:
@@ -76,6 +79,8 @@ class Journal:
         """
         for each in named:
             sync(temporary(each))
+        for folder in {folder for each in named for folder in each.parents if folder.is_relative_to(self._archive)}:
+            sync(folder)  # a hidden name, and a new partition's own, must not be gone when the journal is there
         change = _Change(
             named=[(self._relative(temporary(each)), self._relative(each)) for each in named],
             removed=[self._relative(each) for each in removed],
@@ -93,7 +98,10 @@ class Journal:
             target = self._state / name
             if (self._state / hidden).exists():
                 (self._state / hidden).replace(target)
-            folders.add(target.parent)
+            if target.exists():
+                folders.add(target.parent)
+            else:
+                logger.error("%s was removed while it was archived; what it held is lost", target)
         for folder in folders:
             sync(folder)  # the new names are kept before the old ones go
         for name in change.removed:

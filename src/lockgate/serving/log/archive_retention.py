@@ -15,7 +15,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # no stubs publish
 from lockgate.serving.disk import temporary
 from lockgate.serving.log.archive_journal import parquet_files
 from lockgate.serving.log.archive_tables import metadata_of
-from lockgate.serving.log.segments import segments, taken
+from lockgate.serving.log.segments import segment_files, taken
 
 MERGED_FILES: Final = 16  # this many small files become one
 SMALL_BYTES: Final = 32 << 20
@@ -133,7 +133,7 @@ def remove_feedback(folder: Path, *, oldest: date | None, max_bytes: int | None)
     Returns:
         How many are gone.
     """
-    there = segments(folder)
+    there = segment_files(folder)
     sizes = [path.stat().st_size for path in there]
     left, gone = sum(sizes), 0
     for path, size in zip(there, sizes, strict=True):

@@ -27,7 +27,7 @@ from lockgate.serving.log.archive_tables import convert
 from lockgate.serving.log.archive_waiting import keep_newest, oldest
 from lockgate.serving.log.feedback import feedback_folder
 from lockgate.serving.log.label_windows import LabelWindows
-from lockgate.serving.log.segments import BINARY_SUFFIX, SUFFIX, binary_file, lines, segments, taken
+from lockgate.serving.log.segments import BINARY_SUFFIX, NO_ROOM, SUFFIX, binary_file, lines, segment_files, taken
 
 logger = logging.getLogger(__name__)
 
@@ -91,28 +91,39 @@ class Archive:
             yield got
 
     def _prediction_segments(self) -> Iterator[Path]:
-        """Return the segments of all models, each model's oldest first."""
+        """Return the segments of all models, each model's oldest first; a folder that cannot be read has none."""
+        folders: list[Path] = []
         with contextlib.suppress(FileNotFoundError):  # no prediction was ever logged
-            for folder in sorted((self._state / "predictions").iterdir()):
-                yield from segments(folder)
+            folders += sorted((self._state / "predictions").iterdir())
+        for folder in folders:
+            try:
+                there = segment_files(folder)
+            except OSError as broken:
+                self.failed += 1
+                logger.error("%s cannot be read and is left as it is: %s", folder, broken)  # noqa: TRY400 - said
+            else:
+                yield from there
 
     def _remove_nameless(self) -> None:
         """Remove segments whose writer was killed before it had named them, empty ones, and what lies beside none."""
         for place in ("predictions/*", "labels", "feedback"):
-            for path in self._state.glob(f"{place}/.*{SUFFIX}"):
+            for path in filter(Path.is_file, self._state.glob(f"{place}/.*{SUFFIX}")):
                 with self._taken(path) as got:
                     if got:
                         path.unlink(missing_ok=True)  # its writer, which found it held, may have been faster
         for path in self._state.glob(f"predictions/*/*{BINARY_SUFFIX}"):
-            if not path.with_suffix(SUFFIX).exists():  # somebody else has removed the segment
+            if path.is_file() and not path.with_suffix(SUFFIX).exists():  # somebody else has removed the segment
                 path.unlink()
 
     def _archive(self, segment: Path) -> None:
         try:
             done = convert(segment, self._folder / segment.parent.name)
-        except (ValueError, TypeError, KeyError, ArithmeticError):  # the data's; a later run would meet it again
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as broken:
+            if isinstance(broken, OSError) and broken.errno in NO_ROOM:
+                raise  # everybody's; all else is this segment's or its model's, and a later run would meet it again
             self.failed += 1
-            logger.exception("%s could not be archived; it is left where it is", segment)
+            say = logger.error if isinstance(broken, OSError) else logger.exception
+            say("%s could not be archived (%s); it is left where it is", segment, broken)
             self._give_up_if_old(segment)
             return
         status = replace(
@@ -130,7 +141,10 @@ class Archive:
 
     def _give_up_if_old(self, segment: Path) -> None:
         """Remove a segment that cannot be archived when its rows would be too old: no longer is anything kept."""
-        found = segment.stat()
+        try:
+            found = segment.stat()
+        except FileNotFoundError:  # that is why
+            return
         last_written = datetime.fromtimestamp(found.st_mtime, UTC)
         if self._kept.days and last_written < self._now - timedelta(days=self._kept.days):
             status = replace(
@@ -147,7 +161,7 @@ class Archive:
         while more:
             with contextlib.ExitStack() as held:
                 new: list[Path] = []
-                for path in segments(self._state / "labels"):
+                for path in segment_files(self._state / "labels"):
                     if held.enter_context(self._taken(path)):
                         new.append(path)
                     if len(new) == LABEL_SEGMENTS:

@@ -26,6 +26,7 @@ from lockgate.serving.log.segments import binary_file, lines
 
 logger = logging.getLogger(__name__)
 
+SAID_LINES: Final = 3  # of one segment, by their number: one of garbage has millions
 GROUP_ROWS: Final = 5_000  # put together in memory; merging makes larger groups of them
 HIDDEN: Final = b"lockgate.hidden"
 """Metadata of a file: JSON list of the columns that are hashed or left out; without them no request can be repeated."""
@@ -110,12 +111,15 @@ def _read(segment: Path, done: Converted) -> Iterator[LoggedLine]:
         read = read_line(line, beside)
         if read is None:
             done.broken += 1
-            logger.error("%s, line %d is no line of the prediction log; it is left out", segment, number)
+            if done.broken <= SAID_LINES:
+                logger.error("%s, line %d is no line of the prediction log; it is left out", segment, number)
             continue
         lost += read.binary is not None and read.inputs is None
         done.requests += 1
         done.rows += read.rows
         yield read
+    if done.broken:
+        logger.error("%s held %d lines that are none of the prediction log", segment, done.broken)
     if lost:
         logger.error("%s does not hold the inputs of %d requests; they are archived without", beside, lost)
     if segment.stat().st_size > size:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from lockgate.serving.disk import temporary
+from lockgate.serving.disk import put_synced, temporary
 from lockgate.serving.log.labels import StoredLabel
 from lockgate.serving.log.segments import lines
 
@@ -50,5 +50,5 @@ def keep_newest(path: Path, max_bytes: int) -> int:
             gone += 1
         with temporary(path).open("wb") as kept:
             shutil.copyfileobj(file, kept, 1 << 20)
-    temporary(path).replace(path)
+    put_synced(temporary(path), path)
     return gone

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from lockgate.serving.log.archive_status import BUSY, ArchiveStatus, Kept, StatusReader, archive_folder
-from lockgate.serving.log.segments import segments, taken
+from lockgate.serving.log.segments import segment_files, taken
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 60.0
 IDLE_S: Final = 3600.0  # what is too old goes also when nothing comes
 STOP_S: Final = 5.0
+LOOK_S: Final = 1.0  # ours: how much later than at once it may be seen that a run was told to end
 # -P: nothing that lies in the folder the server was started in is taken for a module
 PROGRAM: Final = (sys.executable, "-P", "-m", "lockgate.serving.log.archive")
 RUN_S: Final = 3600.0  # ours: far beyond what a day's log takes; a run that hangs must not stand for all others
@@ -89,13 +90,18 @@ class Archiver:
             return True
         if time.monotonic() - self._ran_at >= IDLE_S:
             return True
-        return any(_is_closed(path) for path in self._segments())
+        try:
+            return any(_is_closed(path) for path in self._segments())
+        except OSError:
+            return True  # the run says what cannot be read
 
     def _segments(self) -> Iterator[Path]:
-        yield from segments(self._state / "labels")
-        with contextlib.suppress(OSError):  # no prediction was ever logged
-            for folder in (self._state / "predictions").iterdir():
-                yield from segments(folder)
+        yield from segment_files(self._state / "labels")
+        folders: list[Path] = []
+        with contextlib.suppress(FileNotFoundError):  # no prediction was ever logged
+            folders += (self._state / "predictions").iterdir()
+        for folder in folders:
+            yield from segment_files(folder)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
@@ -123,13 +129,16 @@ class Archiver:
             self._failed(f"it ended with {code}; the log says why")
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for the end of a run, which is killed when it does not end though it was told to."""
+        """Wait for the end of a run, which is killed when it does not end within `STOP_S` though it was told to."""
         end = time.monotonic() + RUN_S
         while True:
             try:
-                return process.wait(STOP_S)
+                return process.wait(LOOK_S)
             except subprocess.TimeoutExpired:
-                if self._stopping.is_set() or time.monotonic() > end:
+                now = time.monotonic()
+                if self._stopping.is_set():
+                    end = min(end, now + STOP_S)
+                if now > end:
                     process.kill()
 
     def _failed(self, why: str) -> None:

@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from lockgate.serving.disk import sync
+
 _KEY_BYTES: Final = 32
 _FLOAT32: Final = struct.Struct("<f")
 _HASH_BYTES: Final = 16  # 2^64 distinct values before two are likely to share a hash
@@ -37,11 +39,19 @@ class KeyedHash:
         text = _canonical(value)
         if text is None:
             return None
-        if self._keyed is None:
-            self._keyed = hashlib.blake2b(key=self._key(), digest_size=_HASH_BYTES)
-        keyed = self._keyed.copy()
+        keyed = self.open().copy()
         keyed.update(text.encode())
         return keyed.hexdigest()
+
+    def open(self) -> hashlib.blake2b:
+        """Return the keyed hash of nothing; the key is read, or made, once.
+
+        Raises:
+            OSError: The key can neither be read nor made.
+        """
+        if self._keyed is None:
+            self._keyed = hashlib.blake2b(key=self._key(), digest_size=_HASH_BYTES)
+        return self._keyed
 
     def _key(self) -> bytes:
         """Return the key; of several that make it at once, one wins and all use that one."""
@@ -50,16 +60,21 @@ class KeyedHash:
         except FileNotFoundError:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             new = self._file.with_name(f".{self._file.name}.{os.getpid()}-{threading.get_ident()}")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(os.urandom(_KEY_BYTES).hex().encode())
-                file.flush()
-                os.fsync(file.fileno())
             try:
-                with contextlib.suppress(FileExistsError):
-                    os.link(new, self._file)
+                self._make(new)
             finally:
-                new.unlink()
+                new.unlink(missing_ok=True)
             return self._read()
+
+    def _make(self, new: Path) -> None:
+        """Make a key, on the disk before it is named and named before it is used: hashes of a lost one join nothing."""
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(os.urandom(_KEY_BYTES).hex().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(new, self._file)
+        sync(self._file.parent)
 
     def _read(self) -> bytes:
         """Return the file's key; one that is cut short, or empty, would hide nothing."""

@@ -65,8 +65,8 @@ class StoredLabel(msgspec.Struct, frozen=True):
     prediction_id: str
     row: int
     label: str | bool | int | float
-    label_time: datetime
-    received: datetime
+    label_time: Annotated[datetime, msgspec.Meta(tz=True)]
+    received: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LabelLog(SyncedLog):

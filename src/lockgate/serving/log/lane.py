@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from lockgate.core.contract import ModelContract
-from lockgate.core.ids import Digest
+from lockgate.serving.disk import put_synced
 from lockgate.serving.log.binary_columns import Line
-from lockgate.serving.log.logged_line import columns_file, describe
+from lockgate.serving.log.dropped import Why
+from lockgate.serving.log.logged_line import columns_file, describe, read_columns
 from lockgate.serving.log.placed_lines import Placed
 from lockgate.serving.log.record import Record
 from lockgate.serving.log.segments import Segment
@@ -28,7 +30,10 @@ class Lane:
         counted: For how many they count, see `weight`.
         bytes: Bytes of their lines.
         is_stuck: Whether the disk did not take them when it was asked last.
+        why: The reason where some have to be given up.
     """
+
+    why: Final = Why.QUEUE_FULL
 
     def __init__(self, folder: Path, worker: int, opener: Callable[[Path], int]) -> None:
         self._folder, self._worker, self._opener = folder, worker, opener
@@ -87,8 +92,6 @@ class Lane:
 
     def _put(self, waiting: Placed) -> None:
         segment = self._opened_segment()
-        for digest in self._contracts.keys() - self._described:
-            self._describe(Digest(digest))
         waiting.place(segment.binary_size)
         try:
             segment.write(waiting.pieces, waiting.blobs)
@@ -112,14 +115,29 @@ class Lane:
             self._segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
         return self._segment
 
-    def _describe(self, digest: Digest) -> None:
-        """Keep the types of a bundle's columns beside its lines, before the first of them."""
-        target = columns_file(self._folder, digest)
-        if not target.exists():
-            new = target.with_name(f".{target.name}.w{self._worker}")
-            new.write_bytes(msgspec.json.encode(describe(self._contracts[digest])))
-            new.rename(target)
-        self._described.add(digest)
+    def keep_columns(self) -> None:
+        """Keep the types of bundles' columns beside their lines, while the archive cannot take these yet.
+
+        After the lines and not before: syncing may take seconds, and as long nothing would be safe from a kill.
+
+        Raises:
+            OSError: The disk does not take it; tried again with the next call.
+        """
+        if self._segment is None or self.is_stuck:
+            return
+        for digest in self._contracts.keys() - self._described:
+            if read_columns(self._folder, digest) is None:  # not there, or of no use
+                self._keep_columns(columns_file(self._folder, digest), self._contracts[digest])
+            self._described.add(digest)
+
+    def _keep_columns(self, target: Path, contract: ModelContract) -> None:
+        new = target.with_name(f".{target.name}.w{self._worker}")
+        try:
+            new.write_bytes(msgspec.json.encode(describe(contract)))
+            put_synced(new, target)
+        except FileNotFoundError:
+            if self._segment is None or not self._segment.is_gone:  # else the next line begins all of it again
+                raise
 
     def close_if(self, size: int, age_s: float) -> None:
         """Close a segment that has grown to a size or an age, and holds nothing that is still to be written."""

@@ -3,7 +3,7 @@
 `append` puts a record into a queue; a thread makes lines of it and writes them, five times within `flush_s`, so that a
 kill -9 loses no answer older than that. When the disk does not take them, lines are kept up to a bound of rows and of
 bytes and dropped beyond it, both counted and said; serving goes on, and so does the log once there is room. One model's
-broken folder costs the others no row, see `stuck`.
+broken folder costs the others no row, nor does the key of hashed columns where it is not there, see `stuck`.
 
     <state>/predictions/<model>/<UTC time of opening>-w<worker>-<number>.jsonl     see `segments`
     <state>/predictions/<model>/<digest>.columns.json                              the columns' types, for the archive
@@ -12,7 +12,6 @@ broken folder costs the others no row, see `stuck`.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -21,11 +20,14 @@ from pathlib import Path
 from typing import Final
 
 from lockgate.serving.log.binary_columns import Line
+from lockgate.serving.log.complaints import Complaints
+from lockgate.serving.log.dropped import Dropped, Why
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.lane import Lane
 from lockgate.serving.log.record import WHOLE_ROWS, LineEncoder, Record
 from lockgate.serving.log.segments import open_for_appending
-from lockgate.serving.log.stuck import Stuck
+from lockgate.serving.log.stuck import Stuck, Waiting
+from lockgate.serving.log.unhashed import KeyWait
 from lockgate.serving.log.weight import weigh
 
 __all__ = ["PredictionLog", "Record"]
@@ -39,7 +41,6 @@ CHUNK_RECORDS = 32  # lines made in one go: about 0.15 ms at 24 columns
 CHUNK_BYTES = 1 << 20  # so that few large lines wait at a time
 _BLOB_ROWS: Final = 96  # as long as so many rows take, an array takes that is kept as it came
 BREATH_S = 0.00005  # the interpreter is given to whoever wants it for at least this long between two chunks
-COMPLAIN_EVERY_S = 30.0
 _WAKES_PER_FLUSH: Final = 5
 _WAKE_AT: Final = 4  # the writer is woken before its time when so manieth part of the queue is full
 
@@ -79,26 +80,20 @@ class PredictionLog:
             opener: Opens a segment for appending and returns its descriptor.
         """
         self.written_rows = self.errors = 0
-        self._refused_rows = self._lost_rows = 0  # one for each thread, so that neither count needs a lock
-        self._told_dropped = 0
-        self._appended_rows = self._taken_rows = 0
-        self._appended_bytes = self._encoded_bytes = self._waiting_bytes = 0
+        self._dropped = Dropped()
+        self._complaints = Complaints(self._dropped)
+        self._appended_rows = self._taken_rows = self._appended_bytes = self._encoded_bytes = self._waiting_bytes = 0
         self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
         self._wake_rows, self._wake_bytes = queue_rows // _WAKE_AT, queue_bytes // _WAKE_AT
         self._queue: deque[Record] = deque()
-        self._wait_s, self._segment_bytes, self._segment_age_s = (
-            flush_s / _WAKES_PER_FLUSH,
-            segment_bytes,
-            segment_age_s,
-        )
+        self._wait_s = flush_s / _WAKES_PER_FLUSH
+        self._segment_bytes, self._segment_age_s = segment_bytes, segment_age_s
         self._lines = LineEncoder(KeyedHash(key_file or folder.parent / "prediction-log.key"), _breathe)
         self._new_lane: Callable[[str], Lane] = lambda model: Lane(folder / model, worker, opener)
         self._lanes: dict[str, Lane] = {}
+        self._keyless = KeyWait(self._lines.open_key)
         self._stuck = Stuck(queue_rows, queue_bytes)
-        self._problem: str | None = None
-        self._complained_at = -math.inf
-        self._wake = threading.Event()
-        self._stopping = False
+        self._wake, self._stopping = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -115,12 +110,17 @@ class PredictionLog:
     @property
     def dropped_rows(self) -> int:
         """Rows that were given up."""
-        return self._refused_rows + self._lost_rows
+        return self._dropped.rows
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """The same, by `dropped.Why`."""
+        return self._dropped.by_reason
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written now; None while the log is well."""
-        return self._problem
+        """Why not everything can be written now; None while the log is well."""
+        return self._complaints.problem
 
     def append(self, record: Record) -> None:
         """Take a record; never blocks, never fails. Called from one thread only."""
@@ -129,11 +129,13 @@ class PredictionLog:
         if queued:
             waiting = self._appended_bytes - self._encoded_bytes + self._waiting_bytes
             if queued + rows > self._queue_rows or waiting + size > self._queue_bytes:
-                lane = self._lanes.get(record.model)
+                lane: Waiting | None = self._keyless.lanes.get(record.model) or self._lanes.get(record.model)
                 if not self._stuck.lets_in(lane, rows, size, (queued, waiting)):
-                    self._refused_rows += record.rows
+                    self._dropped.refused[Why.QUEUE_FULL if lane is None else lane.why] += record.rows
                     return
-            if queued > self._wake_rows or waiting > self._wake_bytes:
+            if (queued > self._wake_rows or waiting > self._wake_bytes) and (
+                queued - self._stuck.rows > self._wake_rows or waiting - self._stuck.bytes > self._wake_bytes
+            ):
                 self._wake.set()
         self._queue.append(record)
         self._appended_rows += rows
@@ -147,6 +149,8 @@ class PredictionLog:
         lost = sum(lane.rows for lane in self._lanes.values()) + sum(record.rows for record in self._queue)
         if lost:
             logger.error("%d rows of the prediction log were lost: the disk did not take them", lost)
+        if self._keyless.rows:
+            logger.error("%d rows of the prediction log were lost: %s", self._keyless.rows, self._keyless.problem)
         for lane in self._lanes.values():
             lane.close()
 
@@ -157,134 +161,138 @@ class PredictionLog:
             self._wake.clear()
             last = self._stopping  # read before writing: what was queued before the stop is written
             try:
-                self._write_all()
-            except OSError as broken:
-                self._complain(broken)
-            except Exception:  # the log must outlive whatever one record does to it
-                self.errors += 1
+                problem = self._write_all()
+            except Exception as odd:  # the log must outlive whatever one record does to it
                 logger.exception("the prediction log failed; it goes on")
+                problem = f"the prediction log failed ({odd!r})"
+            if problem is None:
+                self._complaints.well()
             else:
-                self._recovered()
-                self._tell_dropped()
+                self.errors += 1
+                self._complaints.broken(problem, self.queued_rows)
 
-    def _write_all(self) -> None:
-        """Make lines of what is queued and write them; what waits for the disk goes first.
+    def _write_all(self) -> str | None:
+        """Make lines of what is queued and write them; what waits for the disk, or for the key, goes first.
 
-        Raises:
-            OSError: The disk did not take all of it; the rest waits.
+        Returns:
+            Why not all of it could be written, as a sentence's beginning; the rest waits.
         """
         broken = self._write_lanes()
+        self._try_key()
         while self._queue:
             self._encode_chunk()
             broken = self._write_lanes() or broken
             while self._stuck.hold_too_much:
                 self._make_room()
             _breathe()
-        if broken is not None:
-            raise broken
+        unwritten = None if broken is None else f"the prediction log cannot be written ({broken})"
+        return ", and ".join(filter(None, (unwritten, self._keyless.problem))) or None
+
+    def _try_key(self) -> None:
+        """Have the records that wait for the key come before all others, if it is there now."""
+        records, size = self._keyless.take()
+        if records:
+            self._waiting_bytes -= size
+            self._encoded_bytes -= size
+            self._queue.extendleft(reversed(records))
+            self._look()
+
+    def _look(self) -> None:
+        self._stuck.look([*self._lanes.values(), *self._keyless.lanes.values()])
 
     def _write_lanes(self) -> OSError | None:
         """Write what waits and return the last error: beside one model's broken folder the others are written."""
         broken = None
         for lane in self._lanes.values():
             try:
-                rows, counted, size = lane.write()
+                written = lane.write()
+                try:
+                    lane.keep_columns()
+                finally:
+                    self._count_written(*written)
             except OSError as error:
                 broken = error
-            else:
-                self.written_rows += rows
-                self._taken_rows += counted
-                self._waiting_bytes -= size
             lane.close_if(self._segment_bytes, self._segment_age_s)
-        if broken is not None or self._stuck.bytes:
-            self._stuck.look(self._lanes.values())
+        if broken is not None or self._keyless.lanes or self._stuck.holds:
+            self._look()
         return broken
+
+    def _count_written(self, rows: int, counted: int, size: int) -> None:
+        self.written_rows += rows
+        self._taken_rows += counted
+        self._waiting_bytes -= size
 
     def _make_room(self) -> None:
         """Have the model that holds most of what cannot be written give up its newest line."""
         lane = self._stuck.largest()
         if lane is not None:
             rows, counted, size = lane.give_up_newest()
-            self._lost_rows += rows
-            self._taken_rows += counted
+            self._give_up(lane.why, rows, counted)
             self._waiting_bytes -= size
-            self._stuck.look(self._lanes.values())
+            self._look()
+
+    def _give_up(self, why: Why, rows: int, counted: int) -> None:
+        self._dropped.lost[why] += rows
+        self._taken_rows += counted
 
     def _encode_chunk(self) -> None:
         """Make lines of the oldest records, few enough not to keep the interpreter for long."""
         rows = size = 0
         for _ in range(min(len(self._queue), CHUNK_RECORDS)):
-            record = self._queue[0]
-            line = self._encode(record)
-            self._queue.popleft()
+            record = self._queue.popleft()
             counted, held = weigh(record)
             self._encoded_bytes += held
-            length = 0 if line is None else line.size
-            lane = self._lanes.get(record.model)
-            if lane is None:
-                lane = self._lanes[record.model] = self._new_lane(record.model)
-            full = self._waiting_bytes and self._waiting_bytes + length > self._queue_bytes
-            if line is None or (full and not self._has_room(lane, length)):
-                self._lost_rows += record.rows
-                self._taken_rows += counted
-                continue
-            lane.add(record, line, counted)
-            self._waiting_bytes += length
-            rows += min(record.rows, _BLOB_ROWS * len(line.blobs)) if line.blobs else record.rows
-            size += length
+            line = self._encode(record)
+            if isinstance(line, Line):
+                self._wait_for_disk(record, line, counted)
+                rows += min(record.rows, _BLOB_ROWS * len(line.blobs)) if line.blobs else record.rows
+                size += line.size
+            elif line is Why.NO_KEY:
+                self._wait_for_key(record, counted, held)
+            else:
+                self._give_up(line, record.rows, counted)
             if rows >= WHOLE_ROWS or size >= CHUNK_BYTES:
                 break
 
-    def _has_room(self, lane: Lane, size: int) -> bool:
-        """Tell whether a line may wait: beside what cannot be written, or in place of what others hold of it."""
+    def _wait_for_disk(self, record: Record, line: Line, counted: int) -> None:
+        lane = self._lanes.get(record.model)
+        if lane is None:
+            lane = self._lanes[record.model] = self._new_lane(record.model)
+        if (after := self._waiting_bytes + line.size) <= self._queue_bytes or self._has_room(lane, line.size):
+            lane.add(record, line, counted)
+            self._waiting_bytes = after
+        else:
+            self._give_up(lane.why, record.rows, counted)
+
+    def _wait_for_key(self, record: Record, counted: int, size: int) -> None:
+        waiting = self._keyless.lane(record.model)
+        if self._has_room(waiting, size):
+            waiting.add(record, counted, size)
+            self._waiting_bytes += size
+        else:
+            self._give_up(waiting.why, record.rows, counted)
+
+    def _has_room(self, lane: Waiting, size: int) -> bool:
+        """Tell whether more may wait: beside what cannot be written, or in place of what others hold of it."""
+        if not self._waiting_bytes or self._waiting_bytes + size <= self._queue_bytes:
+            return True
         waiting = self._waiting_bytes - (0 if lane.is_stuck else self._stuck.bytes)
         return (
             not waiting or waiting + size <= self._queue_bytes or (lane.is_stuck and lane is not self._stuck.largest())
         )
 
-    def _encode(self, record: Record) -> Line | None:
-        """Return a record's line, None where it has none: one odd record must not end the log."""
+    def _encode(self, record: Record) -> Line | Why:
+        """Return a record's line, or why it has none now: one odd record must not end the log."""
+        if self._keyless.lanes and self._lines.needs_key(record):
+            return Why.NO_KEY  # others were there before
         try:
             return self._lines.encode(record)
-        except OSError:
-            raise  # the key of hashed columns is not there: nothing may be written yet
+        except OSError as broken:
+            self._keyless.broken = broken
+            return Why.NO_KEY
         except Exception as odd:  # noqa: BLE001 - whatever a caller's values bring about
-            if self._may_complain():
-                logger.error("prediction %s cannot be logged: %s", record.prediction_id, odd)  # noqa: TRY400 - said
-            return None
-
-    def _may_complain(self) -> bool:
-        now = time.monotonic()
-        due = now - self._complained_at >= COMPLAIN_EVERY_S
-        if due:
-            self._complained_at = now
-        return due
-
-    def _complain(self, broken: OSError) -> None:
-        self.errors += 1
-        self._problem = (
-            f"the prediction log cannot be written ({broken}): {self.queued_rows} rows wait, "
-            f"{self.dropped_rows} were dropped; serving goes on"
-        )
-        if self._may_complain():
-            self._told_dropped = self.dropped_rows
-            logger.error("%s", self._problem)
-
-    def _recovered(self) -> None:
-        if self._problem is not None:
-            self._problem, self._complained_at = None, -math.inf
-            self._told_dropped = self.dropped_rows
-            logger.warning("the prediction log is written again; %d rows were dropped so far", self.dropped_rows)
-
-    def _tell_dropped(self) -> None:
-        """Say that rows were given up although the disk takes them: more came than can be written."""
-        dropped = self.dropped_rows
-        if dropped > self._told_dropped and self._may_complain():
-            logger.error(
-                "the prediction log gave up %d rows: they came faster than they are written; serving goes on",
-                dropped - self._told_dropped,
-            )
-            self._told_dropped = dropped
+            self._complaints.odd(record.prediction_id, odd)
+            return Why.NO_FORM
 
 
 def _breathe() -> None:

@@ -19,10 +19,11 @@ import msgspec
 import numpy as np
 import orjson
 
-from lockgate.core.contract import ColumnType, ModelContract
+from lockgate.core.contract import ModelContract
 from lockgate.serving.log.binary_columns import BINARY_ROWS, BinaryColumns, Line, is_binary
 from lockgate.serving.log.keyed_hash import KeyedHash
 from lockgate.serving.log.packed_columns import PACKED_ROWS, PIECE_BYTES, is_packable, packed, packed_labels
+from lockgate.serving.log.policy import Policy
 from lockgate.serving.model.column_values import CodedStrings, Columns, Flag, Labels, MatrixColumns, RowColumns, Values
 
 WHOLE_ROWS: Final = 256  # ours: a request with more is work enough for one go of the writer
@@ -54,8 +55,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         contract: The contract of the bundle: its `log` policy is applied before anything is written, and its columns
             give the archive their types. None: everything is written as it came.
         request_id: The caller's own id; None: it gave none.
-        kind: `live`, `forced` (the caller chose the arm: never counted), `shadow` (nobody saw the answer), `failed`
-            (neither the chosen arm nor what stands behind it had an answer) or `shadow_failed` (the shadow had none).
+        kind: `live`, `forced` (the caller chose the arm: never counted), `probe` (somebody looked whether callers are
+            answered: never counted), `shadow` (nobody saw the answer), `failed` (neither the chosen arm nor what stands
+            behind it had an answer) or `shadow_failed` (the shadow had none).
         fallback: Whether another arm than the chosen one answered, because that one failed.
         propensity: The probability with which the routing chose the arm, 0 to 1.
         trace: The caller's `traceparent` header.
@@ -84,32 +86,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     chosen: str | None = None
 
 
-class _Policy:
-    """A contract's log policy, made ready for many records."""
-
-    def __init__(self, contract: ModelContract) -> None:
-        policy, entity = contract.log, contract.entity
-        hidden = {*policy.hashed, *policy.omitted}
-        known = [column.name for column in contract.inputs]
-        if entity is not None and entity not in known:
-            known.append(entity)
-        self.inputs = policy.inputs
-        self.plain = frozenset(known) - hidden
-        self.seen_plain: tuple[str, ...] = ()  # what was found to be plain last: most requests have the same columns
-        self.hashed = tuple(name for name in known if name in policy.hashed and name not in policy.omitted)
-        self.omitted = tuple(name for name in known if name in policy.omitted)
-        self.hides_entity = entity in hidden
-        numbers = {column.name for column in contract.inputs if column.type is ColumnType.NUMBER}
-        self.numeric_entity = entity in numbers
-
-
 class LineEncoder:
     """Makes lines of records; used by one thread."""
 
     def __init__(self, keyed: KeyedHash, breathe: Callable[[], None]) -> None:
         """Take the hash for columns that are not to be read, and what to call between two pieces of a long line."""
         self._keyed, self._breathe = keyed, breathe
-        self._policies: dict[str, _Policy] = {}
+        self._policies: dict[str, Policy] = {}
         self._binary = BinaryColumns()
 
     def encode(self, record: Record) -> Line:
@@ -126,6 +109,21 @@ class LineEncoder:
             if fields["inputs"] is None:
                 raise
             return self._line(record.rows, {**fields, "inputs": _within_64_bits(fields["inputs"])})
+
+    def open_key(self) -> None:
+        """Make sure that what is to be hashed can be.
+
+        Raises:
+            OSError: The key can neither be read nor made.
+        """
+        self._keyed.open()
+
+    def needs_key(self, record: Record) -> bool:
+        """Tell whether something of a record is written as a hash alone."""
+        policy = self._policy(record)
+        return policy is not None and policy.needs_key(
+            entity=record.entity is not None, inputs=record.inputs is not None
+        )
 
     def _line(self, rows: int, fields: Mapping[str, Any]) -> Line:
         if rows <= PACKED_ROWS:
@@ -180,14 +178,14 @@ class LineEncoder:
             fields["omitted"] = policy.omitted
         return fields
 
-    def _policy(self, record: Record) -> _Policy | None:
+    def _policy(self, record: Record) -> Policy | None:
         if record.contract is None:
             return None
         policy = self._policies.get(record.digest)
         if policy is None:
             if len(self._policies) > 100:  # bundles come and go
                 self._policies.clear()
-            policy = self._policies[record.digest] = _Policy(record.contract)
+            policy = self._policies[record.digest] = Policy(record.contract)
         return policy
 
     def _hash(self, column: Values) -> list[str | None]:

@@ -24,7 +24,7 @@ from lockgate.serving.log.binary_columns import Appended
 SUFFIX: Final = ".jsonl"
 BINARY_SUFFIX: Final = ".numbers"
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _BLOCK_BYTES: Final = 1 << 20
 _WRITE_BYTES: Final = 128 << 10  # about 0.03 ms to put together
 
@@ -94,7 +94,7 @@ class Segment:
 
     def gives_way_after(self, broken: OSError) -> bool:
         """Tell whether another file may take what this one did not: it is whole, and the disk is not what is full."""
-        return self.size > 0 and not self.is_torn and broken.errno not in _NO_ROOM
+        return self.size > 0 and not self.is_torn and broken.errno not in NO_ROOM
 
     def write(self, pieces: Sequence[bytes], blobs: Sequence[memoryview] = ()) -> None:
         """Append all pieces or nothing: what was written of them is cut off again.
@@ -165,11 +165,24 @@ def _blocks(pieces: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Return the segments of a folder, oldest first; none where there is no folder."""
+    """Return the segments of a folder, oldest first; none where there is no folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """Return the same without what is called a segment and is no file, which nobody can take.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return [path for path in segments(folder) if path.is_file()]
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import msgspec
 
 from lockgate.core.ids import is_model_name
 from lockgate.errors import BadInput, ConfigError, IntegrityError
-from lockgate.serving.disk import temporary, write_synced
+from lockgate.serving.disk import sync, temporary, write_synced
 from lockgate.serving.routing.desired import Desired
 from lockgate.serving.routing.form import RoutingForm
 from lockgate.serving.routing.sticky import Split
@@ -165,7 +165,11 @@ class RoutingFile:
             else:
                 hidden = temporary(self.path)
                 hidden.write_bytes(before)
+                with contextlib.suppress(OSError):  # a disk that is sick may not sync; a restart finds it all the same
+                    sync(hidden)
                 hidden.replace(self.path)
+            with contextlib.suppress(OSError):
+                sync(self.path.parent)
         except OSError as broken:
             logger.critical(
                 "%s holds a routing that was refused, and cannot be put back: %s; a restart would serve it: "

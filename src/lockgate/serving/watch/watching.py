@@ -87,7 +87,7 @@ def _watch_parts(service: Service) -> None:
     watch, log, shadows = service.metrics.watch, service.log, service.shadows
     service.metrics.watch_part("prediction_log", lambda: log.problem)
     watch("lockgate_log_written_rows_total", "Rows the prediction log wrote.", lambda: log.written_rows)
-    watch("lockgate_log_dropped_rows_total", "Rows the prediction log gave up.", lambda: log.dropped_rows)
+    watch("lockgate_log_dropped_rows_total", "Rows the prediction log gave up.", lambda: log.dropped, ("reason",))
     watch("lockgate_log_errors_total", "Failed writes of the prediction log.", lambda: log.errors)
     watch("lockgate_log_queued_rows", "Rows waiting for the prediction log.", lambda: log.queued_rows)
     watch("lockgate_log_queued_bytes", "Memory of what waits for it.", lambda: log.queued_bytes)
