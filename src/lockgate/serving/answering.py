@@ -236,6 +236,11 @@ class Answering:
         self._note_failed(asked)
         raise failed
 
+    @property
+    def hands(self) -> Hands:
+        """Threads that do what would keep the event loop for long."""
+        return self._hands
+
     async def _explain(self, asked: Asked, model: ServedModel) -> Explanation:
         from lockgate.serving.model.explanation import explain
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, LockgateError
 from lockgate.serving.http import about, status_page
 from lockgate.serving.http.access_log import AccessLog, Entry
-from lockgate.serving.http.compression import ACCEPT_ENCODING, CONTENT_ENCODING, TAKEN, Compression
+from lockgate.serving.http.compression import ACCEPT_ENCODING, CONTENT_ENCODING, LARGE_AT_ONCE, TAKEN, Compression
 from lockgate.serving.http.direct import DirectInfer
 from lockgate.serving.http.handling import (
     CHOICE,
@@ -28,6 +29,7 @@ from lockgate.serving.http.handling import (
     caller_trace,
     error_response,
 )
+from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.http.read_deadline import ReadDeadline
 from lockgate.serving.model.bundle import UnknownBundle
 from lockgate.serving.model.fence import ModelFailed
@@ -106,6 +108,7 @@ class App:
         self._most_in_flight = self._limits.in_flight
         self._deadline = ReadDeadline(self._limits.read_timeout_s)
         self._compression = Compression(self._limits)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -157,7 +160,10 @@ class App:
         self.in_flight += 1
         try:
             request.body = await self._read(receive, request)
-            return await handle(self._service, request)
+            if len(request.body) < LARGE_BYTES:
+                return await handle(self._service, request)
+            async with self._large:
+                return await handle(self._service, request)
         finally:
             self.in_flight -= 1
 

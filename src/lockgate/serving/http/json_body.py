@@ -1,25 +1,26 @@
-"""JSON of callers -> plain values, with the NaN that several clients write although JSON has none.
+"""JSON of callers -> plain values, with the NaN and Infinity that several clients write although JSON has none.
 
-orjson is quicker than the parser that knows NaN, by far where there are many integers. In a large body each NaN becomes
-null before orjson reads it; what is left to the other is Infinity, which no word of JSON stands for.
+orjson is quicker than the parser that knows them, by far where there are many integers. A large body is read piece by
+piece, see `json_pieces.py`. In a piece each NaN becomes null before orjson reads it; what is left to the other parser
+is a piece with Infinity, which no word of JSON stands for.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
+from lockgate.serving.http.json_pieces import NotJson, read_pieces
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
-LARGE_BYTES: Final = 256 << 10  # ours: below it a look for garbage among what is made takes about a millisecond
+LARGE_BYTES: Final = 256 << 10  # ours: a thousand rows are below it; the worst that is takes some 50 ms to read
 _NAN: Final = b"NaN"
 _INFINITY: Final = b"Infinity"
-_QUOTE, _N, _A = b'"Na'
+_QUOTE, _N, _A, _LINE_BREAK = b'"Na\n'
 _CONSTANTS: Final = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -27,7 +28,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Return JSON as plain values; NaN is null.
 
     Raises:
-        RequestRefused: It is not JSON; says where.
+        RequestRefused: It is not JSON, says where; or it is large, and holds more than is read (`json_pieces`).
     """
     if len(body) >= LARGE_BYTES:
         return _parse_large(body)
@@ -41,24 +42,23 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _parse_large(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Do the same without the slower parser's time, and without looks for garbage, for the event loop waits.
-
-    None of what is made meanwhile is garbage, and each look walks all of it: 16 MiB of small arrays took five times as
-    long.
-    """
-    nans = nans_of(body) if _NAN in body else np.empty(0, np.int64)
-    collects = gc.isenabled()
-    gc.disable()
     try:
-        return orjson.loads(with_nulls(body, nans))
+        return read_pieces(body, parse_piece)
+    except NotJson as broken:
+        raise _refusal(body, broken) from broken
+
+
+def parse_piece(piece: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Read a text of any kind; raises `NotJson` where it is none."""
+    nans = nans_of(piece) if _NAN in piece else np.empty(0, np.int64)
+    try:
+        return orjson.loads(with_nulls(piece, nans))
     except orjson.JSONDecodeError as broken:
-        if _INFINITY in body:
+        if _INFINITY in piece:
             with contextlib.suppress(ValueError, RecursionError):
-                return _with_constants(body)
-        raise _refusal(body, nans, broken) from broken
-    finally:
-        if collects:
-            gc.enable()
+                return _with_constants(piece)
+        place = len(broken.doc[: broken.pos].encode(errors="replace"))
+        raise NotJson(broken.msg, place - int(np.searchsorted(nans + np.arange(len(nans)), place))) from broken
 
 
 def nans_of(body: bytes) -> np.ndarray:
@@ -88,12 +88,18 @@ def with_nulls(body: bytes, nans: np.ndarray) -> bytes:
     return text.tobytes()
 
 
-def _refusal(body: bytes, nans: np.ndarray, broken: orjson.JSONDecodeError) -> RequestRefused:
-    """Return what is said of a body that is no JSON; the place is the caller's, in whose body NaN is shorter."""
-    before = len(broken.doc[: broken.pos].encode(errors="replace"))
-    shift = int(np.searchsorted(nans + np.arange(len(nans)), before))
-    said = json.JSONDecodeError(broken.msg, body.decode(errors="replace"), broken.pos - shift)
-    return refuse(Reason.MALFORMED, f"the body is not JSON: {said}")
+def _refusal(body: bytes, broken: NotJson) -> RequestRefused:
+    """Return what is said of a body that is no JSON, in the words that are said of a small one."""
+    before = np.frombuffer(body, np.uint8)[: broken.place]
+    breaks = np.flatnonzero(before == _LINE_BREAK)
+    column = _characters(before[breaks[-1] + 1 :] if len(breaks) else before) + 1
+    where = f"line {len(breaks) + 1} column {column} (char {_characters(before)})"
+    return refuse(Reason.MALFORMED, f"the body is not JSON: {broken.why}: {where}")
+
+
+def _characters(text: np.ndarray) -> int:
+    """Return how many characters UTF-8 has: its bytes without those that go on with one."""
+    return int(np.count_nonzero((text & 0xC0) != 0x80))
 
 
 def _with_constants(body: bytes) -> Any:  # noqa: ANN401 - any JSON value

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from lockgate.serving.net.ahead import AHEAD_BYTES, ReadsAhead
 from lockgate.serving.net.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
 from lockgate.serving.net.exchange import TRAILERS, Exchange
 from lockgate.serving.net.malformed import (
@@ -32,16 +32,12 @@ from lockgate.serving.net.malformed import (
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
-class Connection(HttpToolsProtocol):
+class Connection(ReadsAhead):
     """One connection.
 
     Attributes:
         opened: The loop's time when it was opened.
     """
-
-    # uvicorn declares away that these are None before the first request, and the parser after the last
-    cycle: Exchange | None  # type: ignore[assignment]  # as said
-    parser: httptools.HttpRequestParser | None  # type: ignore[assignment]  # as said
 
     def __init__(self, all_of_port: Connections, config: Config) -> None:
         super().__init__(config, all_of_port.state, {}, asyncio.get_running_loop())
@@ -76,6 +72,8 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns nothing, which closes at once
         """Let a caller that sends no more, and may still listen, have its answers; return whether there are any."""
         last = self.cycle
+        if self.keep_end():
+            return True
         if last is None or last.response_complete or self.scheme == "https":  # TLS has no half of a connection
             return False
         if self._last_words:
@@ -86,12 +84,14 @@ class Connection(HttpToolsProtocol):
         last.keep_alive, self.parser, self.scope = False, None, last.scope  # nothing is being read any more
         return True
 
-    def data_received(self, data: bytes) -> None:
-        """Parse what came."""
-        if self.parser is None:
+    def data_received(self, data: bytes, most: int = AHEAD_BYTES) -> None:
+        """Parse what came, unless it is more than so many bytes: `take` then."""
+        parser = self.parser
+        if parser is None or len(data) > most:
+            self.take(data)
             return
         try:
-            self.parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline(data[upgrade.args[0] :])
         except httptools.HttpParserError as broken:
@@ -261,7 +261,9 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:  # nor reads on: one answer for each piece of many requests would pile them up
-            self._start_asgi_task(*self.pipeline.pop())
+            following = self.pipeline.pop()
+            self.go_on_soon()
+            self._start_asgi_task(*following)
         elif self._last_words:
             self._part(self._last_words)
         else:

@@ -8,12 +8,16 @@ from typing import Annotated, Final
 import msgspec
 
 from lockgate.serving.http.handling import Request, Response, Route, json_response
+from lockgate.serving.http.json_body import LARGE_BYTES
+from lockgate.serving.http.json_marks import check_separators
 from lockgate.serving.log.feedback import FEEDBACK_AT_MOST, VERDICTS, Feedback
 from lockgate.serving.log.synced_log import year_problem
+from lockgate.serving.protocols.apart import apart
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
 BODY_BYTES: Final = 8 << 20  # the most feedback of a request, every character of it escaped, is below it
+MOST_FIELDS: Final = 8 * FEEDBACK_AT_MOST  # ours: a little more than so much feedback has; more is not even read
 _FORM: Final = (
     '{"feedback": [{"prediction_id": "...", "row": 0, "verdict": "wrong", "comment": "...", "who": "...", '
     '"time": "2026-01-31T12:00:00Z"}]}'
@@ -31,7 +35,8 @@ async def feedback(service: Service, request: Request) -> Response:
     """Take feedback; answered when the disk holds it."""
     service.authorize_feedback(request.header(b"authorization"))
     request.expect_json()
-    said = parse(request.body)
+    large = len(request.body) >= LARGE_BYTES
+    said = await apart(service, parse, request.body) if large else parse(request.body)
     await service.feedback.add(said)
     return json_response({"accepted": len(said)})
 
@@ -46,6 +51,8 @@ def parse(body: bytes) -> Sequence[Feedback]:
         raise refuse(
             Reason.BODY_TOO_LARGE, f"feedback: the body is larger than the {BODY_BYTES} bytes taken; send it in parts"
         )
+    if len(body) >= LARGE_BYTES:
+        check_separators(body, b"{,", MOST_FIELDS, "fields")
     try:
         said = _JSON.decode(body).feedback
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as wrong:

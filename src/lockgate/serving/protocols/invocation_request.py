@@ -17,11 +17,14 @@ from typing import Final
 import msgspec
 
 from lockgate.core.contract import ColumnType
+from lockgate.serving.http.json_body import LARGE_BYTES
+from lockgate.serving.http.json_marks import MOST_VALUES, check_separators
 from lockgate.serving.model.columns import Columns, InputEncoder
 from lockgate.serving.protocols.column_bound import check_columns
 from lockgate.serving.refusals import Reason, refuse
 
 LONGEST_SAID: Final = 40
+MOST_PARAMS: Final = 1024  # ours: the answer names those that mean nothing
 # what pandas.read_csv, and so MLflow, takes for null; only in number columns, where it can be nothing else
 _NULLS: Final = frozenset(
     ("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA")
@@ -60,9 +63,9 @@ def parse_invocation(body: object, max_rows: int = sys.maxsize) -> Invocation:
     columns = _FORMS[given[0]](given[0], body[given[0]], max_rows)
     if len(body) == 1:
         return Invocation(columns)
-    extra = sorted(body.keys() - {given[0], "params"})
-    if extra:
-        raise refuse(Reason.MALFORMED, f"{extra[0]!r} means nothing to this server; leave it out")
+    extra = min(body.keys() - {given[0], "params"}, default=None)
+    if extra is not None:
+        raise refuse(Reason.MALFORMED, f"{extra!r} means nothing to this server; leave it out")
     return Invocation(columns, *_params(body["params"]))
 
 
@@ -72,6 +75,8 @@ def _params(params: object) -> tuple[bool, tuple[str, ...]]:
         return False, ()
     if not isinstance(params, dict):
         raise refuse(Reason.MALFORMED, "params must be an object")
+    if len(params) > MOST_PARAMS:
+        raise refuse(Reason.MALFORMED, f"params holds {len(params)} of them, at most {MOST_PARAMS} are taken")
     explain = params.get("explain", False)
     if not isinstance(explain, bool):
         raise refuse(Reason.MALFORMED, "params.explain must be true or false")
@@ -153,10 +158,14 @@ def read_csv(body: bytes, max_rows: int) -> Columns:
     Raises:
         RequestRefused: It is none, or has too many rows.
     """
+    if len(body) >= LARGE_BYTES:
+        check_separators(body, b",\n\r", MOST_VALUES, "values")
+    lines: list[list[str]] = []
     try:
         reader = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         # one line beyond the limit is enough to know; blank ones count, or a body of them would take its time
-        lines = list(itertools.islice(reader, max_rows + 2))
+        for line in itertools.islice(reader, max_rows + 2):  # by the line, so that others may run in between
+            lines.append(line)  # noqa: PERF402 - as said
     except (UnicodeDecodeError, csv.Error) as broken:
         raise refuse(Reason.MALFORMED, f"the body is not CSV: {broken}") from broken
     if not lines:

@@ -7,6 +7,8 @@ from typing import Final
 
 from lockgate import __version__
 from lockgate.serving.http.handling import Headers, Request, Response, Route, error_response, json_response
+from lockgate.serving.http.json_body import LARGE_BYTES
+from lockgate.serving.protocols.apart import apart
 from lockgate.serving.protocols.arrow import (
     ARROW_GIVEN,
     ARROW_TAKEN,
@@ -28,22 +30,28 @@ async def invocations(service: Service, request: Request) -> Response:
     """Answer rows in MLflow's form."""
     authorize(service, request)
     model, limits = _asked_model(request.query), service.options.limits
-    is_csv = False
+    large = len(request.body) >= LARGE_BYTES
     if is_arrow(request):
         asked = Invocation(await read_columns(request, limits))
-    elif request.media_type == CSV:
-        request.expect_utf8()
-        asked, is_csv = Invocation(read_csv(request.body, limits.rows)), True
     else:
-        asked = parse_invocation(request.json(CSV, *ARROW_TAKEN), limits.rows)
+        asked = await apart(service, _read, request, limits.rows) if large else _read(request, limits.rows)
     columns = asked.columns
     choice = choose(service, request, model, columns)
-    if is_csv:
-        columns = typed(choice.arm.model.encoder, columns)
+    if request.media_type == CSV:
+        encoder = choice.arm.model.encoder
+        columns = await apart(service, typed, encoder, columns) if large else typed(encoder, columns)
     prediction, headers = await predict(service, request, choice, columns, explain=asked.explain)
     if is_arrow(request) and wants_arrow(request):
         return arrow_response(prediction, headers)
     return _response(prediction, asked, headers)
+
+
+def _read(request: Request, max_rows: int) -> Invocation:
+    """Read a request that is CSV, or one of the JSON forms."""
+    if request.media_type != CSV:
+        return parse_invocation(request.json(CSV, *ARROW_TAKEN), max_rows)
+    request.expect_utf8()
+    return Invocation(read_csv(request.body, max_rows))
 
 
 def _response(prediction: Prediction, asked: Invocation, headers: Headers) -> Response:

@@ -8,12 +8,16 @@ from typing import Annotated, Final
 import msgspec
 
 from lockgate.serving.http.handling import Request, Response, Route, json_response
+from lockgate.serving.http.json_body import LARGE_BYTES
+from lockgate.serving.http.json_marks import check_separators
 from lockgate.serving.log.labels import LABELS_AT_MOST, Label
 from lockgate.serving.log.synced_log import year_problem
+from lockgate.serving.protocols.apart import apart
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
 NDJSON: Final = frozenset(("application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"))
+MOST_FIELDS: Final = 8 * LABELS_AT_MOST  # ours: twice what so many labels have; more is not even read
 _FORM: Final = '{"labels": [{"prediction_id": "...", "label": "yes", "row": 0, "time": "2026-01-31T12:00:00Z"}]}'
 
 
@@ -28,7 +32,9 @@ _LINES = msgspec.json.Decoder(Label)
 async def labels(service: Service, request: Request) -> Response:
     """Take labels; answered when the disk holds them."""
     service.authorize(request.header(b"authorization"), "labels")
-    told = parse(request.body, request.media_type)
+    large = len(request.body) >= LARGE_BYTES
+    body, kind = request.body, request.media_type
+    told = await apart(service, parse, body, kind) if large else parse(body, kind)
     await service.labels.add(told)
     return json_response({"accepted": len(told)})
 
@@ -43,6 +49,8 @@ def parse(body: bytes, media_type: str) -> Sequence[Label]:
     Raises:
         RequestRefused: It is neither, holds none or too many, or one of them is wrong; says which and why.
     """
+    if len(body) >= LARGE_BYTES:
+        check_separators(body, b"\n\r" if media_type in NDJSON else b"{,", MOST_FIELDS, "fields or lines")
     if media_type in NDJSON:
         told = _read_lines(body)
     elif media_type == "application/json":

@@ -10,8 +10,10 @@ from typing import Final
 
 from lockgate import __version__
 from lockgate.serving.http.handling import Request, Response, Route, error_response, json_response
+from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import ServedModel
+from lockgate.serving.protocols.apart import apart
 from lockgate.serving.protocols.arrow import (
     ARROW_GIVEN,
     ARROW_TAKEN,
@@ -105,14 +107,19 @@ async def infer(service: Service, request: Request) -> Response:
         if wants_arrow(request):
             return arrow_response(prediction, headers)
         return infer_response(prediction, EVERYTHING, headers)
-    asked = _asked(service, request)
-    columns = _columns(service, request, asked) if is_row_major(asked) else asked.columns
-    if HEADER in request.headers:
-        columns = plain_row(columns)
+    large = len(request.body) >= LARGE_BYTES
+    asked, columns = await apart(service, _read, service, request) if large else _read(service, request)
     choice = choose(service, request, model, columns)
     form_of(choice.arm.model).check(asked)
     prediction, headers = await predict(service, request, choice, columns, explain=asked.explain)
     return infer_response(prediction, asked, headers)
+
+
+def _read(service: Service, request: Request) -> tuple[InferRequest, Columns]:
+    """Return what a request in any of the protocol's own forms asks for, and its columns by their own names."""
+    asked = _asked(service, request)
+    columns = _columns(service, request, asked) if is_row_major(asked) else asked.columns
+    return asked, plain_row(columns) if HEADER in request.headers else columns
 
 
 def _columns(service: Service, request: Request, asked: InferRequest) -> Columns:

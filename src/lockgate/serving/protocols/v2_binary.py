@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from lockgate.serving.http.json_marks import check_values
 from lockgate.serving.model.column_values import Labels, joined
 from lockgate.serving.model.columns import CodedStrings, Values
 from lockgate.serving.refusals import Reason, refuse
@@ -43,8 +44,8 @@ _FORMATS: Final = {
 """The format characters of `struct`, which numpy knows as well."""
 _DTYPES: Final = {datatype: np.dtype(f"<{character}") for datatype, character in _FORMATS.items()}
 _LENGTH_BYTES: Final = 4
-_BOOLEANS: Final = frozenset((0, 1))
 _NEVER: Final = 0xFF  # in no UTF-8
+_RUN: Final = 16 << 10  # ours: so many strings are read in 10 ms, and then others may run
 _LONGEST_HEADER: Final = 20  # digits; Python refuses to read endless numbers, and so do we
 
 
@@ -61,7 +62,7 @@ class BinaryData:
     """What follows the JSON; its tensors lie in the order of `inputs`."""
 
     def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
+        self._data, self._at, self._strings = data, 0, 0
 
     def __call__(self, name: str, datatype: str, elements: int, size: object) -> Values:
         """Return the next tensor's values: an array or coded strings; of a few, a list.
@@ -78,6 +79,8 @@ class BinaryData:
         data = self._data[self._at : self._at + size]
         self._at += size
         if datatype == "BYTES":
+            self._strings += elements
+            check_values(self._strings, what="strings")
             return _strings(name, data, elements)
         dtype = _DTYPES[datatype]
         needed = elements * dtype.itemsize
@@ -86,7 +89,7 @@ class BinaryData:
                 Reason.UNEQUAL_LENGTHS,
                 f"input {name!r}: its shape needs {str(needed)[:40]} bytes of {datatype}, binary_data_size is {size}",
             )
-        if datatype == "BOOL" and not _BOOLEANS.issuperset(data):
+        if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
             raise refuse(Reason.WRONG_TYPE, f"input {name!r}: a BOOL is one byte, 0 or 1")
         if elements <= FEW:
             return list(struct.unpack(f"<{elements}{_FORMATS[datatype]}", data))
@@ -114,58 +117,84 @@ def split(body: bytes, header: bytes) -> tuple[bytes, BinaryData]:
 
 
 def _strings(name: str, data: memoryview, elements: int) -> Values:
-    pieces = _walk(bytes(data), elements) if elements <= FEW else _pieces(data, elements)
-    if pieces is None:
+    try:
+        if elements <= FEW:
+            return [piece.decode() for run in _walk(bytes(data), elements) for piece in run]
+        return _coded(_pieces(data, elements), elements)
+    except _NoStrings as wrong:
         raise refuse(
             Reason.UNEQUAL_LENGTHS, f"input {name!r}: its {len(data)} bytes are not {elements} lengths and strings"
-        )
-    try:
-        return [piece.decode() for piece in pieces] if elements <= FEW else _coded(pieces)
+        ) from wrong
     except UnicodeDecodeError as broken:
         raise refuse(Reason.WRONG_TYPE, f"input {name!r}: its strings are not UTF-8: {broken.reason}") from broken
 
 
-def _coded(pieces: list[bytes]) -> CodedStrings:
+class _NoStrings(Exception):
+    """The bytes are not so many lengths and strings."""
+
+
+def _coded(runs: Iterable[list[bytes]], elements: int) -> CodedStrings:
     index: defaultdict[bytes, int] = defaultdict()
     index.default_factory = index.__len__  # a new string gets the next code
-    codes = np.fromiter(map(index.__getitem__, pieces), np.int32, len(pieces))
+    codes, at = np.empty(elements, np.int32), 0
+    for run in runs:
+        codes[at : at + len(run)] = np.fromiter(map(index.__getitem__, run), np.int32, len(run))
+        at += len(run)
     return CodedStrings(codes, tuple(piece.decode() for piece in index))
 
 
-def _pieces(data: memoryview, elements: int) -> list[bytes] | None:
-    """Return the strings, None where the bytes are not so many lengths and strings.
+def _pieces(data: memoryview, elements: int) -> Iterator[list[bytes]]:
+    """Yield the strings, some at a time; `_NoStrings` where the bytes are not so many lengths and strings.
 
     A length is four bytes; of a string shorter than 256 the last three are zero, and where strings hold no zeros and
-    none is empty, nothing else looks so: all of them are found at once, and proved. Every length then becomes one byte
-    that no UTF-8 holds, and the rest is split there. Where any of it does not hold, they are walked through.
+    none is empty, nothing else looks so: all of them are found at once, and proved. Where that does not hold, they are
+    walked through.
     """
     if elements * _LENGTH_BYTES > len(data) or (elements == 0) != (len(data) == 0):
-        return None
+        raise _NoStrings
     octets = np.frombuffer(data, np.uint8)
     zero = octets == 0
     lengths = np.flatnonzero(zero[1:-2] & zero[2:-1] & zero[3:])
     if elements and lengths.size == elements and lengths[0] == 0:
         ends = lengths + octets[lengths] + _LENGTH_BYTES
         if ends[-1] == len(data) and np.array_equal(ends[:-1], lengths[1:]):
-            kept = np.ones(len(data), np.bool_)
-            kept[lengths[:, None] + (1, 2, 3)] = False
-            marked = octets.copy()
-            marked[lengths] = _NEVER
-            pieces = marked[kept].tobytes().split(b"%c" % _NEVER)[1:]
-            if len(pieces) == elements:
-                return pieces
-    return _walk(bytes(data), elements)
+            for at in range(0, elements, _RUN):
+                run = lengths[at : at + _RUN]
+                yield _split(octets[run[0] : ends[at : at + _RUN][-1]], run - run[0])
+            return
+    yield from _walk(bytes(data), elements)
 
 
-def _walk(raw: bytes, elements: int) -> list[bytes] | None:
+def _split(octets: npt.NDArray[np.uint8], lengths: npt.NDArray[np.intp]) -> list[bytes]:
+    """Return the strings whose lengths stand at these places.
+
+    Every length becomes one byte that no UTF-8 holds, and the rest is split there.
+    """
+    kept = np.ones(len(octets), np.bool_)
+    kept[lengths[:, None] + (1, 2, 3)] = False
+    marked = octets.copy()
+    marked[lengths] = _NEVER
+    pieces = marked[kept].tobytes().split(b"%c" % _NEVER)[1:]
+    if len(pieces) == len(lengths):
+        return pieces
+    return [piece for run in _walk(octets.tobytes(), len(lengths)) for piece in run]
+
+
+def _walk(raw: bytes, elements: int) -> Iterator[list[bytes]]:
+    """Yield the strings, some at a time, by going from one to the next; raises as `_pieces`."""
     pieces, at = [], 0
     for _ in range(elements):
         start = at + _LENGTH_BYTES
         if start > len(raw):
-            return None
+            raise _NoStrings
         at = start + int.from_bytes(raw[start - _LENGTH_BYTES : start], "little")
         pieces.append(raw[start:at])
-    return pieces if at == len(raw) else None
+        if len(pieces) == _RUN:
+            yield pieces
+            pieces = []
+    if at != len(raw):
+        raise _NoStrings
+    yield pieces
 
 
 def raw_bytes(data: npt.NDArray[np.float32] | Sequence[str]) -> bytes:

@@ -15,13 +15,14 @@ import orjson
 from lockgate.serving.model.columns import Values
 from lockgate.serving.protocols.column_bound import check_columns
 from lockgate.serving.protocols.v2_binary import BinaryTensors
-from lockgate.serving.refusals import Reason, refuse
+from lockgate.serving.refusals import Reason, RequestRefused, refuse
 
 INTEGERS: Final = frozenset(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64))
 DATATYPES: Final = frozenset((*INTEGERS, "BOOL", "FP16", "FP32", "FP64", "BYTES"))
 ROW_MAJOR: Final = ("numbers", "strings")
 INTEGER_KINDS: Final = frozenset((int, type(None)))
 _BOOLEANS: Final[Mapping[object, int | None]] = {True: 1, False: 0, None: None}
+_NESTING: Final = ("[", "{")
 _BOOLEAN_KINDS: Final = frozenset((bool, type(None)))
 
 
@@ -129,11 +130,17 @@ def _booleans(name: str, data: list[Any]) -> list[int | None]:
 def _from_json(name: str, data: list[Any]) -> list[Any]:
     """Return the strings of a column that MLServer's client sends as JSON texts, which it does where one is null."""
     try:
-        return [orjson.loads(value) for value in data]
+        if all(value[:1] not in _NESTING for value in data):  # what nests is no value of a column, and may be large
+            return [orjson.loads(value) for value in data]
     except (orjson.JSONDecodeError, TypeError) as broken:
-        raise refuse(
-            Reason.WRONG_TYPE, f"input {name!r}: its content_type is pd_json, but not every value is a JSON text"
-        ) from broken
+        raise _no_text(name) from broken
+    raise _no_text(name)
+
+
+def _no_text(name: str) -> RequestRefused:
+    return refuse(
+        Reason.WRONG_TYPE, f"input {name!r}: its content_type is pd_json, but not every value is a JSON text of one"
+    )
 
 
 def _base64(name: str, data: list[Any]) -> NoReturn:
