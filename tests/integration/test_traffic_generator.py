@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections import Counter
@@ -92,6 +93,43 @@ def test_a_stop_ends_it_at_once_with_everything_counted(server: Server) -> None:
     found = simulated(server.port, 600.0, 100.0, stop_after_s=0.5).total
     assert 0 < found.due < 2000  # of sixty thousand
     assert found.answered == found.due
+
+
+def test_labels_that_are_on_their_way_when_it_is_stopped_are_counted() -> None:
+    labelled = Rows(rows=ROWS.rows, keys=ROWS.keys, labels=["yes"] * len(ROWS.rows))
+    simulation = Simulation(entities=5, seed=1, duration_s=600.0, label_delay_s=0.0)
+    stored: list[Any] = []
+    callers: set[asyncio.Task[None]] = set()
+
+    async def run() -> TrafficGenerator:
+        stop = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            caller = asyncio.current_task()
+            assert caller is not None
+            callers.add(caller)
+            with contextlib.closing(writer), contextlib.suppress(EOFError, OSError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+                    if head.startswith(b"POST /labels"):
+                        stop.set()
+                        await asyncio.sleep(0.2)  # it ends meanwhile
+                        stored.extend(json.loads(body)["labels"])
+                    writer.write(b"HTTP/1.1 200 OK\r\nx-lockgate-prediction-id: p\r\ncontent-length: 2\r\n\r\n{}")
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            asked = Asked(host="127.0.0.1", port=server.sockets[0].getsockname()[1], token=TOKEN, contract=contract())
+            generator = TrafficGenerator(asked, labelled, simulation, timeout_s=60.0, open_at_most=10_000)
+            generator.late_s = 60.0
+            due = requests(simulation, steady_arrivals(100.0, 1), len(labelled.rows))
+            await generator.run(due, stop, lambda *_: None)
+            await asyncio.wait(callers)
+            return generator
+
+    generator = asyncio.run(run())
+    assert generator.total.labels == len(stored) > 0
+    assert generator.total.labels + generator.waiting == generator.total.answered == generator.total.due
 
 
 def test_nobody_there_is_counted_request_by_request() -> None:

@@ -28,6 +28,7 @@ from lockgate.adapters.processes import MARK
 from lockgate.adapters.tether import tethered
 from lockgate.core.load import ECHO, STEADY, Window, histogram_between
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, as_samples
+from lockgate.core.load_witness import Between
 from lockgate.core.memory_growth import Reading
 from lockgate.core.wire import Call
 from lockgate.errors import MeasurementError
@@ -84,7 +85,7 @@ class LoadTester:
             self._await(generators, [plan.ready(name) for name in SHARES], "get ready", _READY_S)
             start = plan.give_start(_LEAD_S)
             watched = running.enter_context(_watched(plan, start, () if rss_bytes is None else tuple(ports), rss_bytes))
-            histograms = _steady_histograms(windows, start, ports, histogram)
+            histograms, between = _steady_histograms(windows, start, ports, histogram)
             over = start + windows[-1].end_s + plan.timeout_s + _GRACE_S - time.monotonic()
             self._await(generators, [plan.samples(name) for name in SHARES], "write its samples", over)
         samples = [each for name in SHARES for each in as_samples(name, json.loads(plan.samples(name).read_text()))]
@@ -92,6 +93,7 @@ class LoadTester:
             windows=plan.windows,
             samples=tuple(samples),
             histograms=histograms,
+            between=between,
             memory=watched,
             cpu_s=round(_children_cpu_s() - cpu_before, 3),
         )
@@ -193,15 +195,30 @@ def _steady_histograms(
     start: float,
     ports: Mapping[str, int],
     histogram: Callable[[str], Mapping[float, float]],
-) -> dict[str, Mapping[float, float]]:
-    """Return each arm's own histogram of the steady phase, read at its two edges."""
+) -> tuple[dict[str, Mapping[float, float]], dict[str, Between]]:
+    """Return each arm's own histogram of the steady phase, read at its two edges, and when it really was read."""
     steady = [each for each in windows if each.phase == STEADY]
-    readings = []
+    readings, moments = [], []
     for moment in (steady[0].start_s, steady[-1].end_s):
         time.sleep(max(start + moment - time.monotonic(), 0.0))
-        readings.append({name: histogram(name) for name in ports})
-    before, after = readings
-    return {name: histogram_between(before[name], after[name]) for name in ports}
+        read, asked_s, there_s = {}, {}, {}
+        for name in ports:
+            asked_s[name] = time.monotonic() - start
+            read[name] = histogram(name)
+            there_s[name] = time.monotonic() - start
+        readings.append(read)
+        moments.append((asked_s, there_s))
+    (before, after), (first, last) = readings, moments
+    between = {
+        name: Between(
+            first_asked_s=first[0][name],
+            first_there_s=first[1][name],
+            last_asked_s=last[0][name],
+            last_there_s=last[1][name],
+        )
+        for name in ports
+    }
+    return {name: histogram_between(before[name], after[name]) for name in ports}, between
 
 
 @contextlib.contextmanager

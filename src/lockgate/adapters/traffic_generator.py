@@ -175,19 +175,19 @@ class TrafficGenerator:
         """
         self._began = time.monotonic()
         sending = asyncio.create_task(self._send(due))
-        beside = [asyncio.create_task(self._label()), asyncio.create_task(self._report(tell, every_s))]
-        stopping = asyncio.create_task(stop.wait())
+        over, stopping = asyncio.get_running_loop().create_future(), asyncio.create_task(stop.wait())
+        labelling, reporting = asyncio.create_task(self._label(over)), asyncio.create_task(self._report(tell, every_s))
         await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
         took_s = self._now()
         sending.cancel()
         await asyncio.wait([sending, *self._open])
-        for each in (stopping, *beside):
-            each.cancel()
-        await asyncio.wait((stopping, *beside))
-        await self._tell_labels()
+        stopping.cancel()
+        reporting.cancel()
+        over.set_result(None)  # not cancelled: labels that are on their way are told, or due still
+        await asyncio.wait((stopping, reporting, labelling))
         self._fold()
         self._connections.close()
-        for task in (sending, *beside):
+        for task in (sending, reporting, labelling):
             if not task.cancelled():
                 task.result()  # a defect of this program is raised, not swallowed with its task
         return took_s
@@ -251,9 +251,9 @@ class TrafficGenerator:
 
     # -- labels and reports ------------------------------------------------------------------------------------------
 
-    async def _label(self) -> None:
-        while True:
-            await asyncio.sleep(_LABELS_EVERY_S)
+    async def _label(self, over: asyncio.Future[None]) -> None:
+        while not over.done():
+            await asyncio.wait((over,), timeout=_LABELS_EVERY_S)
             await self._tell_labels()
 
     async def _tell_labels(self) -> None:

@@ -34,6 +34,7 @@ from lockgate.core.load import (
 )
 from lockgate.core.load_curve import ServiceLevel, Step, keeps, knee
 from lockgate.core.load_ratio import ratio_interval, self_ratio
+from lockgate.core.load_witness import Between
 from lockgate.core.memory_growth import Reading, growth, thinned
 
 OPEN_LOOP, LOCUST = "open_loop", "locust"
@@ -71,6 +72,7 @@ class LoadRun:
         windows: What was planned.
         samples: Every request of both generators, warm-up left out.
         histograms: Arm to the server's own cumulative histogram of the steady phase, upper edge (s) to count.
+        between: Arm to when that histogram was really read; where it is not said, at the edges of the steady phase.
         memory: Arm to the readings of its server's memory, in order.
         cpu_s: CPU time of the generators.
     """
@@ -78,6 +80,7 @@ class LoadRun:
     windows: tuple[Window, ...]
     samples: tuple[Sample, ...]
     histograms: Mapping[str, Mapping[float, float]]
+    between: Mapping[str, Between] = field(default_factory=dict)
     memory: Mapping[str, Sequence[Reading]] = field(default_factory=dict)
     cpu_s: float = 0.0
 
@@ -148,6 +151,8 @@ def _arm(run: LoadRun, arm: str) -> dict[str, object]:
     spike = _latencies(run, arm, SPIKE, OPEN_LOOP)
     locust = _latencies(run, arm, STEADY, LOCUST)
     histogram = run.histograms.get(arm, {})
+    counted = histogram[max(histogram)] if histogram else 0
+    seen_ms, to_count = _witnessed(run, arm, counted)
     return {
         "asked": len(up_to_target),
         "error_fraction": errors.total() / len(up_to_target) if up_to_target else math.nan,
@@ -161,18 +166,29 @@ def _arm(run: LoadRun, arm: str) -> dict[str, object]:
             "p99_ms": quantile(open_loop, 0.99),
             "p99_upper_ms": quantile_upper(open_loop, 0.99),
             "max_ms": max(open_loop, default=math.nan),
-            "both_p95_ms": quantile([*open_loop, *locust], 0.95),
+            "both_p95_ms": quantile(seen_ms, 0.95),
         },
         "locust": {"asked": len(locust), "p50_ms": quantile(locust, 0.5), "p95_ms": quantile(locust, 0.95)},
         "spike": {"asked": len(spike), "p95_ms": quantile(spike, 0.95), "achieved_rps": _achieved(run, arm, SPIKE)},
         "server": {
-            "sent": len(_of(run, arm, STEADY)),
-            "asked": histogram[max(histogram)] if histogram else 0,
+            "sent": to_count,
+            "asked": counted,
             "p95_ms": histogram_quantile(histogram, 0.95) * 1000,
             "p95_low_ms": histogram_quantile_low(histogram, 0.95) * 1000,
         },
         "soak": _soak(_latencies(run, arm, SOAK, OPEN_LOOP)),
     }
+
+
+def _witnessed(run: LoadRun, arm: str, counted: float) -> tuple[list[float], int]:
+    """Return the latencies of the requests that the server's histogram may hold, and how many it had to count."""
+    between = run.between.get(arm)
+    if between is None:
+        return (steady := _latencies(run, arm, STEADY)), len(steady)
+    sent = _of(run, arm)
+    times = [(each.due_s + each.late_ms / 1000, each.due_s + each.latency_ms / 1000) for each in sent]
+    held_ms = [each.latency_ms for each, at in zip(sent, times, strict=True) if between.may_hold(*at)]
+    return held_ms, between.to_count(times, counted)
 
 
 def _soak(latencies: Sequence[float]) -> dict[str, object] | None:
@@ -181,17 +197,13 @@ def _soak(latencies: Sequence[float]) -> dict[str, object] | None:
     return {"asked": len(latencies), "p95_ms": quantile(latencies, 0.95), "p99_ms": quantile(latencies, 0.99)}
 
 
-def _seconds(run: LoadRun, arm: str, phase: str) -> float:
-    return sum(each.end_s - each.start_s for each in run.windows if (each.arm, each.phase) == (arm, phase))
-
-
 def _offered(run: LoadRun, arm: str, phase: str) -> float:
     return next((each.rate_rps for each in run.windows if (each.arm, each.phase) == (arm, phase)), math.nan)
 
 
 def _achieved(run: LoadRun, arm: str, phase: str) -> float:
     """Return the requests a second of both generators answered well, at most `_GRACE_S` after their window."""
-    seconds = _seconds(run, arm, phase)
+    seconds = sum(each.end_s - each.start_s for each in run.windows if (each.arm, each.phase) == (arm, phase))
     return sum(_in_time(run, each) for each in _of(run, arm, phase)) / seconds if seconds else math.nan
 
 

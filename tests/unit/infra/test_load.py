@@ -29,6 +29,7 @@ from lockgate.core.load import (
 )
 from lockgate.core.load_curve import ServiceLevel
 from lockgate.core.load_summary import LOCUST, OPEN_LOOP, LoadRun, Sample, as_samples, summarise
+from lockgate.core.load_witness import Between
 from lockgate.core.memory_growth import Reading
 
 LEVEL = ServiceLevel(p95_ms=100.0, p99_ms=250.0, error_fraction=0.0, achieved_fraction=0.95, late_ms=50.0)
@@ -186,6 +187,50 @@ def test_a_summary_says_what_was_sent_and_how_long_it_took() -> None:
     assert len(at(told, "memory.challenger.series")) == 60  # type: ignore[arg-type]
     rates = [step["offered_rps"] for step in at(told, "curve.champion")]  # type: ignore[union-attr, index, call-overload]
     assert rates == [12.5, 25.0, 37.5, 50.0, 100.0, 200.0, 400.0, 800.0]
+
+
+def read_late(late_s: float, counted_of: float = 1.0) -> dict[str, Json]:
+    """Return what adds up where the server was read so late, and had counted such a part of what had come by then."""
+    run = a_run({CHALLENGER: 4.0, ECHO: 1.0}, champion=False)
+    steady = [each for each in run.windows if each.phase == STEADY]
+    first_s, last_s = steady[0].start_s + late_s, steady[-1].end_s + late_s
+    came = [each.due_s for each in run.samples if run.windows[each.window].arm == CHALLENGER]
+    counted = counted_of * sum(first_s <= at <= last_s for at in came)
+    between = Between(
+        first_asked_s=first_s - 0.2, first_there_s=first_s + 0.2, last_asked_s=last_s - 0.2, last_there_s=last_s + 0.2
+    )
+    histograms = {CHALLENGER: {0.002: counted, math.inf: counted}}
+    told = summarise(replace(run, histograms=histograms, between={CHALLENGER: between}), LEVEL)
+    assert at(told, "challenger.server.asked") == counted
+    return told
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.3, 1.5])
+def test_a_server_that_is_read_late_has_counted_what_had_come_by_then(late_s: float) -> None:
+    told = read_late(late_s)
+    assert at(told, "challenger.server.sent") == at(told, "challenger.server.asked")
+    assert at(told, "challenger.server.sent") != at(read_late(0.0), "challenger.server.sent") or late_s == 0.0
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.3, 1.5])
+@pytest.mark.parametrize("part", [0.8, 1.2])
+def test_a_server_that_counts_another_number_contradicts_its_callers_however_late_it_is_read(
+    late_s: float, part: float
+) -> None:
+    told = read_late(late_s, part)
+    sent, counted = (float(str(at(told, f"challenger.server.{name}"))) for name in ("sent", "asked"))
+    assert min(sent / counted, counted / sent) < 0.95
+
+
+def test_the_server_is_held_against_the_requests_that_its_reading_may_hold() -> None:
+    told = read_late(1.5)
+    assert at(told, "challenger.steady.both_p95_ms") == 4.0
+    run = a_run({CHALLENGER: 4.0, ECHO: 1.0}, champion=False)
+    spike = [replace(s, latency_ms=900.0) if run.windows[s.window].phase == SPIKE else s for s in run.samples]
+    late = Between(first_asked_s=4.0, first_there_s=4.0, last_asked_s=18.0, last_there_s=18.0)
+    read = replace(run, samples=tuple(spike), between={CHALLENGER: late})
+    assert at(summarise(read, LEVEL), "challenger.steady.both_p95_ms") == 900.0
+    assert at(summarise(read, LEVEL), "challenger.steady.p95_ms") == 4.0
 
 
 def test_a_summary_of_a_first_release_names_no_champion() -> None:
