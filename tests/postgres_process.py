@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from tests.ports import free_port
 
 _OWNER = "postgres"  # the server refuses to run as root; Debian's package brings this user
+_WAIT = ("--wait", "--timeout", "170")  # ours: by itself it gives up after 60 s, which a disk that stalls may take
 NOT_HERE = "no PostgreSQL here (`apt-get install postgresql` brings it), so the ledger was not tried on it"
 
 
@@ -38,11 +39,11 @@ def running_postgres(programs: Path) -> Iterator[str]:
         data = ["--pgdata", str(folder / "data")]
         _run(programs, "initdb", [*data, "--username", _OWNER, "--auth", "trust", "--no-sync", "--encoding", "UTF8"])
         options = f"-c listen_addresses='' -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-        _run(programs, "pg_ctl", [*data, "--wait", "--log", str(folder / "log"), "--options", options, "start"])
+        _run(programs, "pg_ctl", [*data, *_WAIT, "--log", str(folder / "log"), "--options", options, "start"])
         try:
             yield f"postgresql+psycopg2://{_OWNER}@/postgres?host={folder}&port={port}"
         finally:
-            _run(programs, "pg_ctl", [*data, "--wait", "--mode", "immediate", "stop"])
+            _run(programs, "pg_ctl", [*data, *_WAIT, "--mode", "immediate", "stop"])
 
 
 def _run(programs: Path, program: str, arguments: Sequence[str]) -> None:

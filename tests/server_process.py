@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 
 from tests.bundles import make_bundle, make_keys
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 TOKEN = "a-token-of-tests"
 SOURCE = Path(__file__).parent.parent / "src"
 ENDS_WITHIN_S = 60.0  # ours: a stop takes a second; a machine with much else to do takes tens of them
+# of a server: what a caller is let wait for, or waits with, that a crowded machine keeps still
+PATIENT = ("--header-timeout-s", "60", "--read-timeout-s", "60", "--stop-timeout-s", "60")
 ROW = {"amount": 12.5, "age": 41, "colour": "red", "shape": "disc"}
 
 
@@ -106,6 +109,19 @@ class Server:
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(each in line for each in wanted))
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the worker processes that live, in the order of their numbers.
+
+        The parent has other children, too: the archive's process comes and goes with what there is to archive.
+        """
+        found: list[tuple[int, psutil.Process]] = []
+        for each in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, too
+                command = each.cmdline()
+                if "lockgate.serving.fleet.worker" in command:
+                    found.append((int(command[-1]), each))
+        return [each for _, each in sorted(found, key=lambda one: one[0])]
 
     def accepts(self) -> bool:
         """Tell whether the data port takes connections."""

@@ -66,9 +66,9 @@ class First:
         if session.testsfailed or session.config.option.collectonly or not (alone and shared):
             return None
         pool = deque(shared)
+        following = _items(session, pool)
+        item = next(following, None)  # before the second may take what is left, however late this process is
         with Beside(session, alone, pool) as beside:
-            following = _items(session, pool)
-            item = next(following, None)
             while item is not None:
                 upcoming = next(following, None)
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=upcoming)

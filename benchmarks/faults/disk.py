@@ -145,8 +145,9 @@ def _fill(filler: Path) -> None:
 
 
 def _value(server: Server, name: str) -> float:
+    """Return the sum of a metric's samples; some are counted by why."""
     page = server.client.get("/metrics").text.splitlines()
-    return next(float(line.rpartition(" ")[2]) for line in page if line.startswith(name + " "))
+    return sum(float(line.rpartition(" ")[2]) for line in page if line.startswith((name + " ", name + "{")))
 
 
 def _wait(server: Server, name: str, wanted: float) -> None:

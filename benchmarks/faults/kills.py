@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.faults.beside import Beside
 from benchmarks.faults.finding import Finding
 from lockgate.serving.log.logged_line import read_line
 from lockgate.serving.log.segments import lines, segments
@@ -24,6 +25,7 @@ ENOUGH = 100  # ours: of so many answers at even odds one arm gets none once in 
 COUNT_BOUND_S = 0.5  # likewise: what a killed worker counted last
 DETECT_S = 0.5  # callers that were led to the killed worker have sent by then
 BACK_WITHIN_S = 60.0
+COUNTED_S = 1.0  # ours: each worker writes what it counted twice a second
 
 
 def kill_a_worker(root: Path, *, kills: int, settle_s: float) -> Finding:
@@ -33,20 +35,21 @@ def kill_a_worker(root: Path, *, kills: int, settle_s: float) -> Finding:
     digest = world.bundle()
     killed: list[tuple[float, float]] = []
     back: list[float] = []
-    with serving(world, "--workers", "2") as server:
+    with Beside(root / "beside") as disk, serving(world, "--workers", "2") as server:
         found.expect(server.route(1, digest).status_code == 200, "the bundle was not taken")
         with Saturation(server.port, AMOUNTS) as load:
             for number in range(kills):
                 time.sleep(settle_s)
-                killed.append(_killed(psutil.Process(server.process.pid).children()[number % 2]))
+                killed.append(_killed(server.workers()[number % 2]))
                 back.append(_wait(lambda many=number + 1: _all_back(server, many)) - killed[-1][0])
             time.sleep(settle_s)
-        counted = _wait_for_count(server, len(load.seen.answers))
+        young = (youngest(load.seen.answers, gone, COUNT_BOUND_S) for _, gone in killed)
+        last = len({each.prediction_id for several in young for each in several})
+        counted = _wait_for_count(server, len(load.seen.answers) - last)
     _judge_kills(found, load.seen, killed, digest)
-    young = (youngest(load.seen.answers, gone, COUNT_BOUND_S) for _, gone in killed)
-    last = len({each.prediction_id for several in young for each in several})
     lacking = len(load.seen.answers) - counted
-    found.expect(lacking <= last, f"{lacking} answers are not counted, {last} is the most that a kill may cost")
+    uncounted = f"{lacking} answers are not counted, {last} is the most that a kill may cost"
+    found.expect(lacking <= last, disk.why(uncounted, *(gone for _, gone in killed)))
     found.figures |= {"back after s (max)": round(max(back), 2), "not counted (last half second)": lacking}
     found.add_latencies(load.seen.answers)
     return found
@@ -82,9 +85,10 @@ def _counter(server: Server, name: str) -> float:
 
 
 def _wait_for_count(server: Server, wanted: int) -> int:
-    """Return how many answers are counted once that does not grow any more."""
-    counted, since = -1.0, time.monotonic()
-    while counted < wanted and time.monotonic() - since < 3:
+    """Return how many answers are counted once that is enough and does not grow any more, or long enough was waited."""
+    counted, began = -1.0, time.monotonic()
+    since = began
+    while time.monotonic() - since < COUNTED_S or (counted < wanted and time.monotonic() - began < BACK_WITHIN_S):
         before, counted = counted, _counter(server, "lockgate_requests_total")
         since = time.monotonic() if counted > before else since
         time.sleep(0.1)
@@ -111,17 +115,17 @@ def kill_everything(root: Path, *, workers: int, load_s: float) -> Finding:
     champion, challenger = world.bundle(bias=0.0), world.bundle(bias=1.0)
     body = {"sequence": 1, "champion": champion, "lease_s": 600,
             "challengers": [{"name": "rival", "bundle": challenger, "weight": 0.5}]}  # fmt: skip
-    with serving(world, "--workers", str(workers)) as server:
+    with Beside(root / "beside") as disk, serving(world, "--workers", str(workers)) as server:
         found.expect(server.admin.put("/admin/routing/toy", json=body).status_code == 200, "routing was not taken")
         with Saturation(server.port, AMOUNTS) as load:
-            time.sleep(load_s)
+            _let_run(server, load_s)
             pids = [server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children())]
             dropped = _counter(server, "lockgate_log_dropped_rows_total")
             killed = time.monotonic()
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
         server.stop(signal.SIGKILL)
-    _judge_log(found, load.seen, killed, set(logged_ids(world.state)))
+    _judge_log(found, load.seen, killed, set(logged_ids(world.state)), disk)
     found.expect(dropped == 0, f"{dropped:g} rows of the log were dropped")
     arms = {each.digest for each in load.seen.answers}
     found.expect(arms == {champion, challenger}, "before the kill only one arm answered")
@@ -146,6 +150,16 @@ def _around_renewal(server: Server, found: Finding) -> tuple[Seen, Seen]:
         found.expect({each.status for each in seen.answers} == {200} and not seen.failures, "callers were failed")
     found.figures["answers by the champion alone, before the renewal"] = len(before.seen.answers)
     return before.seen, after.seen
+
+
+def _let_run(server: Server, seconds: float) -> None:
+    """Wait until so much time has passed in which callers were answered, counted as `youngest` counts it."""
+    ran_s, counted = 0.0, _counter(server, "lockgate_requests_total")
+    end = time.monotonic() + BACK_WITHIN_S
+    while ran_s < seconds and time.monotonic() < end:
+        time.sleep(PAUSE_S)
+        before, counted = counted, _counter(server, "lockgate_requests_total")
+        ran_s += PAUSE_S * (counted > before)
 
 
 def _let_answer(server: Server) -> None:
@@ -174,13 +188,14 @@ def youngest(answers: Sequence[Answer], end: float, seconds: float) -> list[Answ
     return found
 
 
-def _judge_log(found: Finding, seen: Seen, killed: float, logged: set[str]) -> None:
+def _judge_log(found: Finding, seen: Seen, killed: float, logged: set[str], disk: Beside) -> None:
     still_due = {each.prediction_id for each in youngest(seen.answers, killed, LOG_BOUND_S)}
     due = [each for each in seen.answers if each.received <= killed and each.prediction_id not in still_due]
     lost = [each for each in seen.answers if each.prediction_id not in logged]
     found.expect(len(due) > 100, f"only {len(due)} answers were due in the log")
     missing = [each for each in due if each.prediction_id not in logged]
-    found.expect(not missing, f"{len(missing)} answers older than {LOG_BOUND_S:g} s are not in the log")
+    late = f"{len(missing)} answers older than {LOG_BOUND_S:g} s are not in the log"
+    found.expect(not missing, disk.why(late, killed))
     oldest = max((killed - each.received for each in lost), default=0.0)
     found.figures |= {"answers": len(seen.answers), "due in the log": len(due), "due and not there": len(missing)}
     found.figures |= {"not logged": len(lost), "the oldest of them ms": round(oldest * 1e3)}

@@ -17,6 +17,7 @@ from tests.integration.saturation import ROW, Answer, Saturation
 from tests.server_process import World, serving
 
 TIMEOUT_MS = 200
+LEASE_S = 600.0  # longer than anybody asks
 AMOUNTS = (1.0, 8.0, 15.0, BAD_AMOUNT)  # the last connection asks what the model fails on
 PAUSE_S = 0.01
 BIAS = 1.0
@@ -57,7 +58,7 @@ def as_challenger(root: Path, behaviour: Behaviour, *, load_s: float) -> Finding
     found = Finding(f"a challenger that {behaviour.what}")
     world = World(root)
     champion, bad = world.bundle(bias=BIAS), bundle_of(world, behaviour.graph)
-    body = {"sequence": 1, "champion": champion, "timeout_ms": TIMEOUT_MS,
+    body = {"sequence": 1, "champion": champion, "timeout_ms": TIMEOUT_MS, "lease_s": LEASE_S,
             "challengers": [{"name": "rival", "bundle": bad, "weight": 0.5}]}  # fmt: skip
     answers = _serve(world, body, found, load_s)
     for each in answers:

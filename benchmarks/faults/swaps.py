@@ -11,7 +11,7 @@ from benchmarks.faults.finding import Finding
 from benchmarks.faults.published import Publication, misrouted
 from tests.bundles import golden
 from tests.integration.saturation import ROW, Saturation
-from tests.server_process import Server, World, serving
+from tests.server_process import Server, World, serving, until
 
 CONNECTIONS = 8
 RING = 7  # bundles in turns: one that comes back was freed and is loaded anew
@@ -30,12 +30,16 @@ def swaps_and_rollbacks(root: Path, *, workers: int, swaps: int, rollbacks: int)
         published = [Publication(digests[0], began, time.monotonic())]
         with Saturation(server.port, [float(1 + 7 * each) for each in range(CONNECTIONS)]) as load:
             at, done = 0, 0
+            heard: set[str] = set()
             for number in range(swaps + rollbacks):
                 back = done < rollbacks and (number + 1) * rollbacks // (swaps + rollbacks) > done
                 done += back
                 at += -1 if back else 1
                 champion, previous = digests[at % RING], published[-1].digest
                 published.append(_put(server, number + 2, champion, previous, found))
+                if champion not in heard:  # whoever asks may stand still longer than a bundle's turns last
+                    heard.add(champion)
+                    _let_answer(server)
                 time.sleep(PAUSE_S)
     right = lru_cache(None)(lambda digest, at: golden({**ROW, "amount": load.amounts[at]}, biases[digest])[0])
     wrong = list(misrouted(load.seen.answers, published, right))
@@ -53,6 +57,12 @@ def swaps_and_rollbacks(root: Path, *, workers: int, swaps: int, rollbacks: int)
     }
     found.add_latencies(load.seen.answers)
     return found
+
+
+def _let_answer(server: Server) -> None:
+    """Wait until more was answered than was under way: some of that was asked of the present champion."""
+    wanted = server.metric("lockgate_requests_total") + 2 * CONNECTIONS
+    until(lambda: server.metric("lockgate_requests_total") >= wanted)
 
 
 def _put(server: Server, sequence: int, champion: str, previous: str, found: Finding) -> Publication:

@@ -68,7 +68,8 @@ _LEDGERS = [
 
 
 @pytest.fixture(params=_LEDGERS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    monkeypatch.setattr("lockgate.adapters.ledger_database._BUSY_S", 240.0)  # a disk may stall while others wait
     make: Callable[[Path], FakeLedger | SqlLedger] | None = request.param
     made = _on_postgres(tmp_path, request.getfixturevalue("postgres_url")) if make is None else make(tmp_path)
     yield made

@@ -13,6 +13,7 @@ from typing import Any
 
 from lockgate.core.ledger import Event, LedgerRow
 from tests.e2e.polling import Poller, polling
+from tests.e2e.retrying import retry
 from tests.e2e.stack import Stack
 
 MODEL = "toy-crash"
@@ -118,7 +119,7 @@ def _follow(stack: Stack, hit: Crash) -> None:
     ended = stack.await_end(hit.release)
     if ended.payload["outcome"] == "failed":
         hit.state = stack.await_state(hit.run, "Crashed", "Failed")
-        stack.retry(hit.run)
+        retry(stack, MODEL, hit.run)
         hit.retried = True
         ended = stack.await_end(hit.release, after=ended.seq)
     hit.outcome = str(ended.payload["outcome"])

@@ -9,7 +9,7 @@ import pytest
 
 from lockgate.errors import TransientError
 from tests.browser import Browser
-from tests.e2e.stack import Stack
+from tests.e2e.stack import STALLED_S, Stack
 
 FOOTER = ".p-modal__footer button"
 TRIES = 4
@@ -38,7 +38,7 @@ def run_page(stack: Stack, run: str) -> str:
 
 def answer(stack: Stack, browser: Browser, run: str, fill: Callable[[], None]) -> None:
     """Fill in the form and press Submit until the run goes on, as a person does."""
-    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=60).since
+    since = stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=STALLED_S).since
     for _ in range(TRIES):
         browser.open(run_page(stack, run))
         browser.click("Resume")
@@ -46,7 +46,7 @@ def answer(stack: Stack, browser: Browser, run: str, fill: Callable[[], None]) -
         submit(browser)
         # Now and then the page takes an answer for accepted that its server did not keep.
         with contextlib.suppress(TransientError):
-            stack.prefect.wait(run, lambda state: state.since > since, within_s=60)
+            stack.prefect.wait(run, lambda state: state.since > since, within_s=STALLED_S)
             return
     pytest.fail(f"the form was filled in and taken {TRIES} times, and the run is still suspended")
 

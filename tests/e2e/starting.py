@@ -13,7 +13,7 @@ from lockgate.adapters.local_stack import stack_folder
 from lockgate.adapters.processes import marked
 from lockgate.config import PORTS, load_settings
 from tests import ports
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, await_it
 from tests.e2e.toy_project import make_project
 
 
@@ -28,6 +28,8 @@ def running_stack(root: Path) -> Iterator[Stack]:
     finally:
         stack.close()
         said = stack.cli("down", within_s=300)
+        with contextlib.suppress(AssertionError):  # what has been killed is gone a moment later
+            await_it(lambda: not marked(stack_folder(stack.settings)), 30, lambda: "")
         left = marked(stack_folder(stack.settings))
         for each in left:
             with contextlib.suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ import pytest
 from lockgate.core.ledger import Event
 from tests.browser import NAMES, Browser, installed
 from tests.e2e.prefect_form import FOOTER, answer, run_page
-from tests.e2e.stack import Stack
+from tests.e2e.stack import RELEASED_WITHIN_S, Stack
 from tests.e2e.test_retry import without_signing_key
 
 PROGRAM = installed()
@@ -56,10 +56,10 @@ def test_an_approver_who_forgets_the_checklist_is_asked_again_with_the_reason_an
         browser.press_field("I know how to roll back")
 
     answer(stack, browser, run, forgetful)
-    stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=240)
+    stack.prefect.wait(run, lambda state: state.name == "Suspended", within_s=RELEASED_WITHIN_S)
     assert stack.rows("toy-form", Event.APPROVAL_GIVEN) == ()
     answer(stack, browser, run, careful)
-    browser.see("Promoted", within_s=240)
+    browser.see("Promoted", within_s=RELEASED_WITHIN_S)
 
     given = stack.rows("toy-form", Event.APPROVAL_GIVEN)[0]
     assert (given.actor, given.payload["reason"]) == ("ada", "the dossier is convincing")
@@ -81,7 +81,7 @@ def test_the_retry_button_reruns_the_stage_that_failed_and_none_before_it(stack:
 
     browser.click("Retry")
     browser.click("Retry", kinds=FOOTER)
-    browser.see("Promoted", within_s=240)
+    browser.see("Promoted", within_s=RELEASED_WITHIN_S)
 
     ended = stack.await_end(str(opened.release), after=failed.seq)
     assert ended.payload["outcome"] == "promoted"

@@ -15,7 +15,7 @@ import pytest
 
 from lockgate.core.ledger import Event, LedgerRow
 from tests.e2e.crashes import APPROVED, MODEL, STAGES, Crash, Moment, crash
-from tests.e2e.stack import Stack, await_it
+from tests.e2e.stack import STALLED_S, Stack
 from tests.e2e.toy_project import CHECKOUT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
@@ -52,7 +52,7 @@ def half_switched(stack: Stack, opened: LedgerRow) -> Iterator[None]:
     production: Any = stack.part("production").identity
     os.kill(production.pid, signal.SIGSTOP)
     try:
-        stack.await_row(MODEL, Event.TRAFFIC_INTENDED, after=opened.seq, within_s=60, environment="production")
+        stack.await_row(MODEL, Event.TRAFFIC_INTENDED, after=opened.seq, within_s=STALLED_S, environment="production")
         yield
     finally:
         with suppress(ProcessLookupError):
@@ -121,7 +121,7 @@ def test_a_crash_ends_well(stack: Stack, results: dict[str, Crash], case: str) -
         assert hit.production.failures == []
     promotions = stack.rows(MODEL, Event.TRAFFIC_VERIFIED, release=hit.release)
     assert sum(row.payload["environment"] == "production" for row in promotions) == 1
-    assert await_it(lambda: not stack.strays(), 30, lambda: f"left behind: {stack.strays()}")
+    stack.await_no_strays()
 
 
 def _page(now: datetime, found: dict[str, Crash]) -> str:

@@ -18,7 +18,7 @@ def test_a_flow_process_that_is_killed_is_retried_to_its_end(stack: Stack, stage
     hit = crash(stack, STAGES[stage], lambda opened: stack.kill_run(str(opened.payload["run"]), MODEL))
     assert (hit.state, hit.retried, hit.outcome) == ("Crashed", True, "promoted")
     assert hit.production.failures == []
-    assert stack.strays() == []
+    stack.await_no_strays()
 
 
 def test_a_release_outlives_the_prefect_server(stack: Stack) -> None:
@@ -28,4 +28,4 @@ def test_a_release_outlives_the_prefect_server(stack: Stack) -> None:
     hit = crash(stack, STAGES["train_model"], kill)
     assert hit.outcome == "promoted"
     assert hit.production.failures == []
-    assert stack.strays() == []
+    stack.await_no_strays()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from lockgate.core.ledger import Event
+from tests.e2e.retrying import retry
 from tests.e2e.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
@@ -36,7 +37,7 @@ def test_retry_runs_the_failed_stage_and_those_after_it_only(stack: Stack) -> No
         assert failed.payload["outcome"] == "failed"
         assert "signing key" in str(failed.payload["reason"])
         assert stack.await_state(run, "Failed", "Crashed") == "Failed"
-    stack.retry(run)
+    retry(stack, MODEL, run)
     ended = stack.await_end(str(opened.release), after=failed.seq)
     assert ended.payload["outcome"] == "promoted", ended.payload
     judged = Counter(str(row.payload["gate"]) for row in stack.rows(MODEL, Event.VERDICT))

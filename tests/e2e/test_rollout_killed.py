@@ -19,7 +19,7 @@ import pytest
 
 from lockgate.core.ledger import Event, LedgerRow
 from tests.e2e.polling import Poller, polling
-from tests.e2e.stack import Stack, await_it
+from tests.e2e.stack import RELEASED_WITHIN_S, STALLED_S, Stack, await_it
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 MODEL = "toy-killed"
@@ -45,12 +45,12 @@ def kill(stack: Stack, run: str) -> float:
     return time.time()
 
 
-def in_force(stack: Stack, *, after: int, within_s: float = 400.0) -> LedgerRow:
+def in_force(stack: Stack, *, after: int, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
     """Wait until half of the entities are verified to meet the challenger."""
     return stack.await_row(MODEL, Event.ROUTING_VERIFIED, after=after, within_s=within_s, weight=0.5)
 
 
-def looked(stack: Stack, *, after: int, within_s: float = 400.0) -> LedgerRow:
+def looked(stack: Stack, *, after: int, within_s: float = RELEASED_WITHIN_S) -> LedgerRow:
     """Wait for a look at the rollout: whoever took it over within its lease finds its routing in force."""
     return stack.await_row(MODEL, Event.ROLLOUT_LOOK, after=after, within_s=within_s)
 
@@ -103,11 +103,11 @@ def test_a_rollout_whose_process_is_killed_every_time_leaves_the_champion_alone_
     killed: list[float] = []
     with polling(stack, MODEL) as seen:
         stack.land(MODEL)
-        begun = stack.await_row(MODEL, Event.ROLLOUT_BEGUN, after=seen_to, within_s=240.0)
+        begun = stack.await_row(MODEL, Event.ROLLOUT_BEGUN, after=seen_to)
         release, placed = str(begun.release), begun.seq
         for _ in range(3):
             looked(stack, after=placed)
-            run = await_it(lambda: running(stack, release), 30, lambda: f"no living run of {release}")
+            run = await_it(lambda: running(stack, release), STALLED_S, lambda: f"no living run of {release}")
             killed.append(kill(stack, run))
             placed = stack.last_seq(MODEL)
         ended = stack.await_row(MODEL, Event.ROLLOUT_ENDED, after=placed, within_s=300.0)

@@ -54,8 +54,8 @@ def test_two_challengers_are_compared_at_once_and_the_better_of_those_that_pass_
         assert said.code == 0, said.err
         stack.await_row(MODEL, Event.ROLLOUT_LOOK, after=before)
         started = time.time()
-        time.sleep(4.0)  # all three answer
-        assert seen_from(seen, started) == {waiting, bundle_of(stack, FIRST), bundle_of(stack, SECOND)}
+        three = {waiting, bundle_of(stack, FIRST), bundle_of(stack, SECOND)}
+        await_it(lambda: seen_from(seen, started) == three, 30.0, lambda: f"{seen_from(seen, started)}, not {three}")
         ends = {release: ended_of(stack, release, before) for release in (FIRST, SECOND)}
         time.sleep(2.0)
     assert seen.failures == []

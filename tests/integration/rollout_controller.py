@@ -1,11 +1,13 @@
 """A rollout's controller as a process of its own, on a real server, so that a test can end it at any moment.
 
-python -m tests.integration.rollout_controller FOLDER     carries the rollout on record in FOLDER to its end
+python -m tests.integration.rollout_controller FOLDER           carries the rollout on record in FOLDER to its end
+python -m tests.integration.rollout_controller FOLDER baking    stands still once it bakes, until it is ended
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from lockgate.core.ids import Digest, ModelName, ReleaseId, to_json
 from lockgate.core.ledger import Event
 from lockgate.core.records import read_record
 from lockgate.core.rollout import record
-from lockgate.core.rollout.machine import Rollout
+from lockgate.core.rollout.machine import Phase, Rollout
 from lockgate.core.rollout.record import RolloutRecord, read_rollout
 from lockgate.core.rollout.steps import course_of
 from lockgate.core.rollout.tally import Tally
@@ -117,14 +119,15 @@ class Place:
         self.ledger.close()
 
 
-def main(folder: Path) -> None:
-    """Carry the rollout on record to its end."""
+def main(folder: Path, *held_in: Phase) -> None:
+    """Carry the rollout on record to its end; where it comes to a phase to be held in, no further."""
     place = Place(folder)
     controller = place.controller()
     controller.take_over()
-    controller.run(lambda _: False)
+    if controller.run(lambda rollout: rollout.phase in held_in).phase in held_in:
+        signal.pause()
     place.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(Phase, sys.argv[2:]))

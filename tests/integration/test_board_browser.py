@@ -53,8 +53,9 @@ def serving(page: str) -> Iterator[tuple[str, BoardServer]]:
 
 
 def show(browser: Browser, url: str) -> None:
+    browser.evaluate("window.before = true")  # what was shown until now stays for a moment, and is not what was opened
     browser.open(url)
-    browser.wait("document.readyState === 'complete' && !!document.getElementById('board')")
+    browser.wait("!window.before && document.readyState === 'complete' && !!document.getElementById('board')")
 
 
 @pytest.mark.parametrize("place", WIDTHS)

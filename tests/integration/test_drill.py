@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,6 +39,8 @@ from tests.server_process import TOKEN, Server, World, serving, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 ASKED = 120
+TRIES = 3
+"""A machine that stands still for seconds makes one attempt late; a server, or a rollback, that is slow, each."""
 
 
 @pytest.fixture
@@ -129,8 +132,12 @@ def test_a_copy_says_what_it_is_and_is_removed_but_a_bundle_never(world: World) 
 
 
 def _probed(url: str, allowed: str, *, rps: float = 40.0) -> DrillProber:
-    with DrillProber(url, contract(), probes(0.0, TaskKind.BINARY), (Digest(allowed),), rps=rps) as prober:
-        until(lambda: prober.asked >= 10)
+    """Ask ten times; once more where the machine stood still for as long as an answer may take."""
+    for _ in range(TRIES):
+        with DrillProber(url, contract(), probes(0.0, TaskKind.BINARY), (Digest(allowed),), rps=rps) as prober:
+            until(lambda asking=prober: asking.asked >= 10)  # type: ignore[misc]  # bound here, not in the loop's end
+        if not any("timed out" in problem for problem in prober.problems):
+            break
     return prober
 
 
@@ -166,12 +173,17 @@ def test_the_prober_counts_errors_and_silence_as_lost() -> None:
     ill.shutdown()
     ill.server_close()
     thread.join()
-    silence = _probed(url, "a" * 64)
+    with socket.socket() as deaf:  # its port is nobody else's, and it does not listen
+        deaf.bind(("127.0.0.1", 0))
+        silence = _probed(f"http://127.0.0.1:{deaf.getsockname()[1]}", "a" * 64)
     assert (errors.lost, errors.problems) == (errors.asked, ["status 503"])
     assert silence.lost == silence.asked > 0
 
 
 # -- a whole drill -----------------------------------------------------------------------------------------------------
+
+
+LATE = r"the champion was restored after .* allowed|the switch took"
 
 
 class Callers:
@@ -225,16 +237,17 @@ def test_a_drill_in_production_is_restored_within_ten_seconds_and_nobody_notices
         line = Line(services=services, spec=replace(toy_spec(), rollout=section))
         champion = Digest(world.bundle())
         switch_traffic(production(line, actor="a test"), ReleaseId("toy-0001"), champion, why="the first")
-        for _ in range(3):  # a machine that stands still for seconds makes one drill late; a slow rollback, each
+        for _ in range(TRIES):
             with Callers(server) as callers:
                 result = run_drill(line, "errors", production=True)
-            assert (callers.lost, result.lost) == (0, 0)
-            if not re.match(r"the champion was restored after .* allowed|the switch took", result.reason):
+                until(lambda asking=callers: asking.asked > 50)  # type: ignore[misc]  # bound here
+            assert callers.lost == 0
+            still = result.lost or result.verdict is DrillVerdict.INCONCLUSIVE or re.match(LATE, result.reason)
+            if not still:
                 break
         with closing(services.target("production")) as target:
             routed = target.routed(line.model)
-    assert result.verdict is DrillVerdict.PASSED, result.reason
-    assert callers.asked > 50
+    assert (result.verdict, result.lost) == (DrillVerdict.PASSED, 0), result.reason
     assert routed is not None
     assert (routed.champion, routed.weight) == (champion, 0.0)
     assert [each.name for each in world.store.iterdir()] == [champion]

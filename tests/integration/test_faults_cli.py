@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.e2e.toy_project import HUMAN, make_project, rows, spec
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 BAD_INPUT, NOT_RUNNING = 2, 7
@@ -134,11 +135,7 @@ def test_a_taken_port_is_named_with_its_variable_and_nothing_is_started(checkout
 
 def _free(*names: str) -> dict[str, str]:
     every = [f"{name}{part}" for name in names for part in ("", "_ADMIN") if name != "PREFECT" or not part]
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in every]
-    ports = {f"LOCKGATE_{name}_PORT": str(each.getsockname()[1]) for name, each in zip(every, held, strict=True)}
-    for each in held:
-        each.close()
-    return ports
+    return {f"LOCKGATE_{name}_PORT": str(port) for name, port in zip(every, free_ports(len(every)), strict=True)}
 
 
 def test_a_release_without_a_stack_says_what_to_start(checkout: Checkout) -> None:

@@ -38,9 +38,16 @@ def test_a_tethered_process_ends_when_its_parent_is_killed() -> None:
         assert child.is_running()
         parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 50  # of its sixty
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+    while not _ended(child):
         assert time.monotonic() < deadline, f"{child} outlived its parent"
         time.sleep(0.02)
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_tethered_process_keeps_its_arguments_and_its_end() -> None:

@@ -57,9 +57,11 @@ def install(pins: Path, folder: Path) -> None:
         "--no-deps",
     ]
     for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, "-r", str(pins)]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode:
-            pytest.skip(f"{pins.name} cannot be installed on Python {sys.version.split()[0]}: {done.stderr[-400:]}")
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+        except subprocess.SubprocessError as failed:
+            why = str(getattr(failed, "stderr", None) or failed)[-400:]
+            pytest.skip(f"{pins.name} cannot be installed on Python {sys.version.split()[0]}: {why}")
     (folder / "made").touch()
 
 

@@ -143,7 +143,14 @@ def test_the_time_limit_ends_its_children_too(run: Run) -> None:
         if lines:
             break
     child = int(lines[0])
-    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: ended(child))
+
+
+def ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_the_memory_limit_is_named(run: Run) -> None:

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +17,11 @@ from lockgate.core.spec import ReleaseSpec, SearchSection
 from lockgate.models import trainer_of
 from lockgate.models.fit_process import fit
 from lockgate.models.native import load_native
+from tests.dying_fits import die_in_a_fit
 from tests.unit.models.rows import snapshot_in, spec_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-SOURCE = Path(__file__).parents[2] / "src"
-FIT = "import json, sys\nfrom lockgate.models.fit_process import fit\nfit(**json.load(sys.stdin))"
 LONG = {"n_estimators": 300, "learning_rate": 0.05}  # rows and columns are sampled: the seeds must go on too
 SEARCH = SearchSection(space={"max_depth": (2, 4), "min_child_weight": (1.0, 50.0)}, trials=4, time_budget_s=1e6)
 WENT_ON = "had been interrupted and went on from its checkpoint"
@@ -53,36 +46,10 @@ class Work:
         facts: Any = fit(**self.request(out))
         return dict(facts)
 
-    def killed(self, out: str, when: Callable[[Path], bool]) -> None:
-        """Fit in a process of its own, and kill it as soon as something is true of its folder.
-
-        Whoever stood still while it was fitted was too late to kill it: then it is fitted again from where it was.
-        """
-        if (before := self.folder / f"{out}-before").exists():
-            shutil.rmtree(before)
-        if (self.folder / out).exists():
-            shutil.copytree(self.folder / out, before)
-        for _ in range(5):
-            if self._killed_in_time(out, when):
-                return
-            shutil.rmtree(self.folder / out)
-            if before.exists():
-                shutil.copytree(before, self.folder / out)
-        raise AssertionError("five fits ended before they were to be killed")
-
-    def _killed_in_time(self, out: str, when: Callable[[Path], bool]) -> bool:
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_WAIT_POLICY": "PASSIVE"}
-        request = json.dumps(self.request(out)).encode()
-        with subprocess.Popen([sys.executable, "-c", FIT], stdin=subprocess.PIPE, env=environment) as process:
-            assert process.stdin is not None
-            process.stdin.write(request)
-            process.stdin.close()
-            deadline = time.monotonic() + 60
-            while not when(self.folder / out) and process.poll() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.002)  # a file's appearance has no event that works on every file system
-            process.send_signal(signal.SIGKILL)
-        return process.returncode == -signal.SIGKILL and not (self.folder / out / "fit.json").exists()
+    def killed(self, out: str, folder: str, *, kept: int) -> None:
+        """Fit in a process of its own that is killed in the middle; see `die_in_a_fit`."""
+        die_in_a_fit(self.request(out), folder, kept=kept)
+        assert not (self.folder / out / "fit.json").exists()
 
     def same_model(self, first: str, second: str) -> bool:
         answers = [np.load(self.folder / out / "answers.npy") for out in (first, second)]
@@ -90,10 +57,6 @@ class Work:
         natives = [load_native(self.folder / out / "model.skops", trainer.trusted) for out in (first, second)]
         graphs = {digest_bytes(trainer.to_onnx(n, self.spec, trainer.form(n, self.spec))) for n in natives}
         return answer_difference(*answers)["differing"] == 0 and len(graphs) == 1
-
-
-def rounds_kept(out: Path) -> bool:
-    return any((out / "checkpoint").glob("*.checkpoint"))
 
 
 def trials_kept(out: Path) -> list[Any]:
@@ -106,7 +69,7 @@ def trials_kept(out: Path) -> list[Any]:
 def test_boosting_goes_on_where_it_was_killed_or_from_the_start_when_its_checkpoint_is_damaged(tmp_path: Path) -> None:
     work = Work(tmp_path, spec_of(parameters=LONG, early_stopping_rounds=None))
     whole = work.here("whole")
-    work.killed("killed", rounds_kept)
+    work.killed("killed", "checkpoint", kept=1)
     shutil.copytree(tmp_path / "killed", tmp_path / "damaged")
     (damaged,) = (tmp_path / "damaged" / "checkpoint").glob("*.checkpoint")
     flipped = bytearray(damaged.read_bytes())
@@ -128,10 +91,10 @@ def test_boosting_goes_on_where_it_was_killed_or_from_the_start_when_its_checkpo
 def test_a_search_killed_in_a_trial_and_again_in_its_last_fit_goes_on_each_time(tmp_path: Path) -> None:
     work = Work(tmp_path, spec_of(parameters=LONG, search=SEARCH, early_stopping_rounds=None))
     whole = work.here("whole")
-    work.killed("killed", lambda out: len(trials_kept(out)) >= 2)
+    work.killed("killed", "search", kept=2)
     kept = trials_kept(tmp_path / "killed")
-    assert len(kept) < SEARCH.trials
-    work.killed("killed", rounds_kept)
+    assert len(kept) == 2 < SEARCH.trials
+    work.killed("killed", "checkpoint", kept=1)
     assert len(trials_kept(tmp_path / "killed")) == SEARCH.trials
     resumed = work.here("killed")
     assert resumed["notes"] == [f"the search {WENT_ON}", f"the fit {WENT_ON}"]

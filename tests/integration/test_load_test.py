@@ -29,10 +29,10 @@ from tests.bundles import make_bundle, make_keys
 from tests.side_by_side import own_children
 from tests.unit.infra.measured import judged
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 LEVEL = ServiceLevel(p95_ms=100.0, p99_ms=250.0, error_fraction=0.0, achieved_fraction=0.95, late_ms=50.0)
 PATIENT = Limits(start_s=120.0, answer_s=60.0, stop_s=60.0)  # ours: of a crowded machine nothing is asked
-TRIES = 5
+TRIES = 15
 """How often is measured where the measurement itself says that it is none, or that the machine was slow; a server that
 is slow, or not, is so each time."""
 LEISURELY = {"p95_ms": 250.0, "p99_ms": 600.0}
@@ -137,7 +137,7 @@ def test_a_first_release_is_driven_alone(tmp_path: Path) -> None:
 def test_a_slow_server_breaks_its_service_level_and_is_slower_than_the_champion(tmp_path: Path) -> None:
     for number in range(TRIES):
         run = drive(tmp_path / str(number), delay_ms=600.0)
-        report, checks = report_of(run, generator_floor_fraction=1.0)
+        report, checks = report_of(run, p95_ms=400.0, p99_ms=500.0, generator_floor_fraction=1.0)
         assert checks["latency_p95"] in UNFIT | {Verdict.FAIL}, report.checks
         if UNFIT.isdisjoint({report.verdict, checks["latency_p95"], checks["champion_ratio"]}):
             break

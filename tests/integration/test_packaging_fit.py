@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +19,7 @@ from lockgate.core.verdict import Verdict
 from lockgate.errors import BadInput, ConfigError, IntegrityError, MeasurementError
 from lockgate.models.checkpoint import Checkpoint
 from lockgate.models.search import search
-from lockgate.ports import Snapshot
+from tests.dying_fits import die_in_a_fit
 from tests.unit.models.rows import judged, rows, snapshot_in, spec_of
 
 pytestmark = pytest.mark.integration
@@ -42,11 +36,11 @@ def fit(spec: ReleaseSpec, folder: Path, **snapshot: Any) -> Any:
 def test_a_fit_killed_in_the_middle_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     spec = spec_of(parameters={"n_estimators": 300, "learning_rate": 0.02}, early_stopping_rounds=None)
     whole = fit(spec, tmp_path / "whole")
-    for number in range(5):  # whoever stood still while it was fitted was too late to kill it
-        killed = tmp_path / f"killed-{number}"
-        held = snapshot_in(killed / "snapshot", spec.task.kind)
-        if _killed_in_the_middle(spec, held, killed):
-            break
+    killed = tmp_path / "killed"
+    held = snapshot_in(killed / "snapshot", spec.task.kind)
+    parts = {part: str(held.folder / f"{part}.parquet") for part in ("train", "validation")}
+    die_in_a_fit({"spec": to_json(spec), **parts, "out": str(killed / "fit")}, "checkpoint", kept=1)
+    assert list((killed / "fit" / "checkpoint").glob("*.checkpoint")) != []
     assert not (killed / "fit" / "fit.json").exists()
     resumed = IsolatedTrainer(PROJECT).fit(spec, held, killed / "fit")
     assert resumed.facts["loss"] == whole.facts["loss"]
@@ -55,31 +49,6 @@ def test_a_fit_killed_in_the_middle_goes_on_and_ends_the_same(tmp_path: Path) ->
     scores = [NativeScorer.load(each.folder).score(frame).tolist() for each in (whole, resumed)]
     assert scores[0] == scores[1]
     assert not (killed / "fit" / "checkpoint").exists()
-
-
-def _killed_in_the_middle(spec: ReleaseSpec, held: Snapshot, killed: Path) -> bool:
-    """Kill a fit once it has kept a checkpoint; return whether it had not ended before that."""
-    request = {
-        "spec": to_json(spec),
-        "train": str(held.folder / "train.parquet"),
-        "validation": str(held.folder / "validation.parquet"),
-        "out": str(killed / "fit"),
-    }
-    code = "import json, sys\nfrom lockgate.models.fit_process import fit\nfit(**json.load(sys.stdin))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "src"), "OMP_WAIT_POLICY": "PASSIVE"},
-    )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(request).encode())
-    process.stdin.close()
-    deadline = time.monotonic() + 60
-    while not list((killed / "fit" / "checkpoint").glob("*.checkpoint")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)  # a file's appearance has no event that works on every file system
-    process.send_signal(signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL and bool(list((killed / "fit" / "checkpoint").glob("*.checkpoint")))
 
 
 def test_a_fit_that_is_done_is_not_fitted_again(tmp_path: Path) -> None:

@@ -111,9 +111,10 @@ class Scene:
     place: Place
 
     @contextlib.contextmanager
-    def controlled(self) -> Iterator[subprocess.Popen[bytes]]:
+    def controlled(self, *held_in: Phase) -> Iterator[subprocess.Popen[bytes]]:
         """Run the controller as a process for the length of a block, at most."""
-        process = subprocess.Popen([sys.executable, "-m", "tests.integration.rollout_controller", self.place.folder])
+        command = [sys.executable, "-m", "tests.integration.rollout_controller", str(self.place.folder), *held_in]
+        process = subprocess.Popen(command)
         try:
             yield process
         finally:
@@ -122,9 +123,12 @@ class Scene:
             process.wait()
 
     def carry(self, *, kill_in: Phase | None = None) -> RolloutRecord:
-        """Carry the rollout to its end; end the controller with SIGKILL once it is in a phase, and start another."""
+        """Carry the rollout to its end; end the controller with SIGKILL once it is in a phase, and start another.
+
+        While it bakes it waits for that: a challenger that fails bakes no longer than a machine may stand still.
+        """
         if kill_in is not None:
-            with self.controlled() as first:
+            with self.controlled(kill_in) as first:
                 self.await_phase(kill_in)
                 first.send_signal(signal.SIGKILL)
                 first.wait()

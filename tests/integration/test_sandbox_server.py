@@ -47,7 +47,7 @@ def test_a_good_bundle_passes(settings: Settings, task: TaskKind) -> None:
     report = judged_in_sandbox(settings, digest, tries=2)
     assert report.verdict is Verdict.PASS, report.reason
     assert (settings.home / "logs" / "infra-2.log").stat().st_size > 0
-    assert own_children() == before
+    assert own_children() <= before
 
 
 def test_a_bundle_with_one_flipped_byte_is_stopped(settings: Settings) -> None:
@@ -111,7 +111,7 @@ def test_a_bundle_that_kills_the_server_is_stopped_and_is_no_error_of_the_sandbo
     report = judged_in_sandbox(settings, digest, limits=replace(PATIENT, cpu_s=3))
     assert report.verdict is Verdict.FAIL
     assert "the server died with code" in report.reason
-    assert own_children() == before
+    assert own_children() <= before
 
 
 def test_a_bundle_that_does_not_load_in_time_is_stopped(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.bundles import golden
 from tests.server_process import ROW, TOKEN, Server, World, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 MOST_BYTES, MOST_ROWS = 1 << 20, 5000
 INFER, INVOKE = "/v2/models/toy/infer", "/invocations"
@@ -137,7 +137,7 @@ def test_an_answer_is_compressed_on_the_wire(server: Server, encoding: str) -> N
     body = gzip.compress(tensors([ROW] * 1000))
     headers = {"content-encoding": "gzip", "accept-encoding": f"{encoding}, br;q=1", "connection": "close"}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
         head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n{lines}\r\n"
         sock.sendall(head.encode() + body)
         with sock.makefile("rb") as file:

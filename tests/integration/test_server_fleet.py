@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.server_process import ENDS_WITHIN_S, ROW, SOURCE, Server, World, serving, spawn, until
+from tests.server_process import ENDS_WITHIN_S, PATIENT, ROW, SOURCE, Server, World, serving, spawn, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 BODY = json.dumps({"dataframe_records": [ROW]}).encode()
@@ -28,7 +28,7 @@ LOST_S = 20.0  # ours: whoever waits in a queue that nobody reads waits so long 
 
 
 def workers(server: Server) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children()
+    return server.workers()
 
 
 def served(server: Server, model: str = "toy") -> dict[str, int]:
@@ -68,7 +68,7 @@ def test_a_change_is_acknowledged_once_with_what_every_worker_serves(tmp_path: P
         assert {number: each["champion"] for number, each in account["workers"].items()} == {"1": second, "2": second}
         answers = [ask_once(server.port) for _ in range(40)]
         assert {(status, digest) for status, digest, _ in answers} == {(200, second)}
-        assert len({prefix for _, _, prefix in answers}) == 2, "one worker answered everything"
+        until(lambda: ask_once(server.port)[2] != answers[0][2])  # or one worker answers everything
         saved = json.loads((tmp_path / "world" / "state" / "routing.json").read_text())
         assert saved["models"]["toy"]["champion"] == second
 
@@ -271,7 +271,8 @@ def test_a_worker_that_begins_without_a_challenger_the_others_have_stays_out(tmp
         arms: dict[int, set[str]] = {}
         for number in range(40):  # each on a connection of its own
             headers = {**JSON, "x-lockgate-entity": f"customer-{number % 8}"}
-            answer = httpx.post(f"http://127.0.0.1:{server.port}/invocations", content=BODY, headers=headers)
+            url = f"http://127.0.0.1:{server.port}/invocations"
+            answer = httpx.post(url, content=BODY, headers=headers, timeout=30)
             arms.setdefault(number % 8, set()).add(answer.headers["x-lockgate-arm"])
         assert {len(each) for each in arms.values()} == {1}, "nobody changes arms with the worker"
         assert set.union(*arms.values()) == {"champion", "canary"}
@@ -356,12 +357,19 @@ def test_workers_end_by_themselves_when_their_parent_is_killed(tmp_path: Path) -
         children = workers(server)
         server.process.kill()
         until(lambda: not any(living(each) for each in children))
-        with socket.create_server(("127.0.0.1", server.port)):
-            pass  # the port is free again
+        until(lambda: _is_free(server.port))  # a process is no more a little before what it held is
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_stop_answers_what_was_taken_on_every_worker(tmp_path: Path) -> None:
-    with fleet(tmp_path) as (server, _):
+    with fleet(tmp_path, *PATIENT) as (server, _):
         head = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         asked = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
         for each in asked:
@@ -387,7 +395,7 @@ def _read_all(connection: socket.socket) -> bytes:
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    with fleet(tmp_path, "--stop-timeout-s", "600") as (server, _):
+    with fleet(tmp_path, *PATIENT, "--stop-timeout-s", "600") as (server, _):
         children = workers(server)
         with socket.create_connection(("127.0.0.1", server.port)) as held:
             held.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n1")

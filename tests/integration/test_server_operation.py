@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server_process import World, serving, until
+from tests.server_process import PATIENT, World, serving, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -41,7 +41,8 @@ def test_a_service_manager_hears_ready_reload_and_stop_in_this_order_and_a_reloa
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_end_at_once_says_so_and_leaves_no_traceback(tmp_path: Path, workers: str) -> None:
     world = World(tmp_path / "world")
-    with serving(world, "--workers", workers) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+    more = (*PATIENT, "--workers", workers)
+    with serving(world, *more) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
         until(lambda: server.metric("lockgate_in_flight") == 1)  # it is being read
         server.process.send_signal(signal.SIGTERM)

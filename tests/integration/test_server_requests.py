@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lockgate.core.contract import TaskKind
 from tests.bundles import golden
-from tests.server_process import ROW, TOKEN, Server, World, serving, until
+from tests.server_process import PATIENT, ROW, TOKEN, Server, World, serving, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-LIMITS = ("--max-body-bytes", "20000", "--max-rows", "50", "--max-in-flight", "2")
+LIMITS = (*PATIENT, "--max-body-bytes", "20000", "--max-rows", "50", "--max-in-flight", "2")
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +237,11 @@ def test_the_api_document_is_true_for_every_path(server: Server) -> None:
 def test_the_admin_port_needs_its_token(server: Server) -> None:
     base = f"http://127.0.0.1:{server.admin_port}"
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "a-token-of-tests"}):
-        answer = httpx.get(f"{base}/admin/routing", headers=headers)
+        answer = httpx.get(f"{base}/admin/routing", headers=headers, timeout=30)
         assert (answer.status_code, list(answer.json())) == (401, ["error"])
         assert answer.headers["www-authenticate"].startswith("Bearer")
-        assert httpx.put(f"{base}/admin/routing/toy-binary", headers=headers, json={}).status_code == 401
+        put = httpx.put(f"{base}/admin/routing/toy-binary", headers=headers, json={}, timeout=30)
+        assert put.status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_concurrent_callers_get_their_own_answers(server: Server) -> None:
     wrong: list[Any] = []
 
     def ask(start: int) -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
             for number in range(start, start + 20):
                 row = {**ROW, "amount": number % 100}
                 answer = client.post("/invocations?model=toy-regression", json={"instances": [row]})

@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from lockgate.core.contract import LogPolicy
 from lockgate.core.ids import canonical_json
 from lockgate.serving.log.segments import lines, segments
 from tests.bundles import contract, golden, make_keys, sign
-from tests.server_process import ROW, Server, World, serving
+from tests.server_process import PATIENT, ROW, Server, World, serving, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -141,6 +140,7 @@ def test_switching_under_load_drops_nothing_and_answers_only_what_was_published(
         published.add(champion)
         assert server.route(sequence, champion, previous).status_code == 200
         assert digest_of_answer(server) == champion
+        until(lambda wanted=champion: failed or wanted in seen)  # each was served while somebody asked
     end.set()
     for thread in threads:
         thread.join()
@@ -208,9 +208,7 @@ def test_log_rows_that_were_written_survive_kill_9(world: World) -> None:
     with serving(world) as server:
         server.route(1, world.bundle())
         ids = [server.ask().headers["x-lockgate-prediction-id"] for _ in range(10)]
-        end = time.monotonic() + 10
-        while len(log_lines(world)) < 10:
-            assert time.monotonic() < end
+        until(lambda: len(log_lines(world)) == 10)
         server.stop(signal.SIGKILL)
     assert [row["prediction_id"] for row in log_lines(world)] == ids
 
@@ -233,27 +231,17 @@ def test_a_bundle_may_forbid_that_its_inputs_are_logged(world: World) -> None:
 def test_a_stop_answers_the_requests_it_has_taken(world: World) -> None:
     body = json.dumps({"dataframe_records": [ROW]}).encode()
     head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    with serving(world) as server:
+    with serving(world, *PATIENT) as server:
         server.route(1, world.bundle())
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as taken:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as taken:
             taken.sendall(head + body[:-1])
-            while "\nlockgate_in_flight 1" not in server.client.get("/metrics").text:
-                pass
+            until(lambda: server.metric("lockgate_in_flight") == 1)
             server.process.send_signal(signal.SIGTERM)
-            while listens(server.port):
-                pass
+            until(lambda: not server.accepts())
             taken.sendall(body[-1:])
             assert taken.recv(65536).startswith(b"HTTP/1.1 200")
         assert server.stop() == 0
     assert len(log_lines(world)) == 1
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
-    except ConnectionError:
-        return False
-    return True
 
 
 def test_routing_that_cannot_be_kept_on_disk_is_not_put_in_place(world: World, server: Server) -> None:

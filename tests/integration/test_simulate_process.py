@@ -73,8 +73,10 @@ def test_a_simulation_that_is_told_to_end_ends_well_and_says_what_became_of_its_
     told = json.loads(out)
     assert process.returncode == 0
     assert told["schema"] == "lockgate.simulate/1"
-    assert told["answered"] == told["due"] > 20
-    assert told["arms"] == {"champion": told["due"]}
+    # what a machine that stood still for a second kept from being sent in time is counted, and is no loss of an answer
+    assert told["answered"] == told["due"] - told["unsent"] > 20
+    assert told["errors"] == 0
+    assert told["arms"] == {"champion": told["answered"]}
     assert 0 < told["seconds"] < 200
     assert 0 < told["labels"] + told["labels_waiting"] < told["answered"]  # one row of three has none
 

@@ -67,7 +67,7 @@ class Receiver:
         """Answer at once again, those that wait as well."""
         self._answers.set()
 
-    def heard(self, n: int, *, within_s: float = 10.0) -> list[str]:
+    def heard(self, n: int, *, within_s: float = 60.0) -> list[str]:
         """The keys of the messages that came, as soon as there are so many: a held one may be read late."""
         end = time.monotonic() + within_s
         while len(self.got) < n and time.monotonic() < end:

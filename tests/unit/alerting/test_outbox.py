@@ -149,7 +149,7 @@ def test_killed_between_sending_and_recording_sends_the_same_key_again(
     outbox.put(message())
     run = [sys.executable, receiving.__file__, str(tmp_path / "outbox"), receiver.address()]
     path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
-    killed = subprocess.run(run, env={**os.environ, "PYTHONPATH": path}, check=False, timeout=60)
+    killed = subprocess.run(run, env={**os.environ, "PYTHONPATH": path}, check=False)
     assert killed.returncode == -9
     assert receiver.taken == ["toy:loss#1"]
     assert settle(outbox) == []

@@ -23,6 +23,7 @@ from lockgate.core.rollout.steps import course_of
 from lockgate.core.spec_sections.rollout import RolloutSection, RolloutStrategy
 from lockgate.core.traffic import Kind
 from lockgate.errors import TransientError
+from lockgate.line import board_lamps
 from lockgate.line.board import BoardReader
 from lockgate.line.board_lamps import Told, agreement, read_metrics
 from tests.fakes import FakeClock
@@ -284,7 +285,10 @@ def answering() -> Iterator[int]:
             thread.join()
 
 
-def test_servers_that_answer_are_well_and_one_with_a_broken_part_warns(lived: Services) -> None:
+def test_servers_that_answer_are_well_and_one_with_a_broken_part_warns(
+    lived: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_lamps, "TIMEOUT_S", 60.0)  # how fast they answer is not what is looked at
     with answering() as port:
         settings = replace(lived.settings, ports=dict.fromkeys(lived.settings.ports, port))
         services = Services(settings)

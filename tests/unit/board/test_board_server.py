@@ -34,7 +34,7 @@ def serving(make: Callable[[], Made] = lambda: MADE, fresh_s: float = 60.0) -> I
 
 
 def ask(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -107,7 +107,7 @@ def test_while_it_is_made_anew_the_one_before_is_shown() -> None:
     go_on, looks = threading.Event(), iter([MADE])
 
     def make() -> Made:
-        return next(looks, None) or (go_on.wait(10), Made(page=b"new", content=b"{}"))[1]
+        return next(looks, None) or (go_on.wait(60), Made(page=b"new", content=b"{}"))[1]
 
     kept = Kept(make, fresh_s=0.0, wait_s=0.05)
     assert kept.get().page == MADE.page

@@ -182,7 +182,6 @@ print("imported:", *sorted({{name.partition(".")[0] for name in sys.modules}}))
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=30,
         check=True,
         env={"PYTHONPATH": str(Path(lockgate.__file__).parents[1])},
     )

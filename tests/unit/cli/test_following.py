@@ -80,13 +80,13 @@ def ignore(row: LedgerRow) -> None:
 
 def test_a_release_is_followed_to_its_end_by_the_ledger_although_the_orchestrator_is_away() -> None:
     ledger = WrittenLedger([OPENED, DRIFT], [ended(Outcome.BLOCKED)])
-    followed = follower(ledger, QuietRuns(away=True)).until_end(ignore, within_s=10)
+    followed = follower(ledger, QuietRuns(away=True)).until_end(ignore)
     assert (followed.release, followed.outcome, followed.reason) == (RELEASE, Outcome.BLOCKED, "because")
     assert followed.content["verdicts"] == [{"gate": "drift", "verdict": "FAIL", "reason": "psi 0.4"}]
 
 
 def test_verdicts_and_stages_are_shown_beside_the_result(capsys: pytest.CaptureFixture[str]) -> None:
-    follower(WrittenLedger([OPENED, DRIFT], [ended(Outcome.BLOCKED)]), QuietRuns()).until_end(ignore, within_s=10)
+    follower(WrittenLedger([OPENED, DRIFT], [ended(Outcome.BLOCKED)]), QuietRuns()).until_end(ignore)
     captured = capsys.readouterr()
     assert "gate drift         FAIL  psi 0.4" in captured.err
     assert captured.out == ""
@@ -96,14 +96,14 @@ def test_the_question_is_handed_on_once() -> None:
     asked: list[LedgerRow] = []
     question: tuple[Event, Mapping[str, Json]] = (Event.APPROVAL_ASKED, {"expires_at": NOW.isoformat(), "run": RUN})
     ledger = WrittenLedger([OPENED, question], [ended(Outcome.PROMOTED)])
-    follower(ledger, QuietRuns()).until_end(asked.append, within_s=10)
+    follower(ledger, QuietRuns()).until_end(asked.append)
     assert [row.event for row in asked] == [Event.APPROVAL_ASKED]
 
 
 def test_what_was_before_is_kept_but_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     following = follower(WrittenLedger([OPENED, DRIFT], [ended(Outcome.REJECTED)]), QuietRuns())
     following.skip_what_was()
-    followed = following.until_end(ignore, within_s=10)
+    followed = following.until_end(ignore)
     assert followed.outcome is Outcome.REJECTED
     assert list(followed.verdicts) == ["drift"]
     assert "drift" not in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_an_end_before_a_retry_is_past() -> None:
     following = follower(ledger, QuietRuns())
     following.skip_what_was()
     assert (following.followed.outcome, following.followed.reason) == (None, "")
-    assert following.until_end(ignore, within_s=10).outcome is Outcome.PROMOTED
+    assert following.until_end(ignore).outcome is Outcome.PROMOTED
 
 
 def test_a_rollout_is_shown_step_by_step_while_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_a_rollout_is_shown_step_by_step_while_it_goes_on(capsys: pytest.Capture
     )
     over: tuple[Event, Mapping[str, Json]] = (Event.ROLLOUT_ENDED, {"verdict": "roll_back", "reason": "errors seen"})
     script = ([OPENED], [routed], [over, ended(Outcome.ROLLED_BACK)])
-    followed = follower(WrittenLedger(*script), QuietRuns()).until_end(ignore, within_s=10)
+    followed = follower(WrittenLedger(*script), QuietRuns()).until_end(ignore)
     said = capsys.readouterr().err
     assert said.index("10 % of entities") < said.index("rollout ended, roll_back: errors seen")
     assert followed.outcome is Outcome.ROLLED_BACK
@@ -135,14 +135,14 @@ def test_while_the_rollouts_process_starts_it_is_said_what_is_waited_for(capsys:
     given: tuple[Event, Mapping[str, Json]] = (Event.APPROVAL_GIVEN, {"approver": "ada", "reason": "fine"})
     silence: list[tuple[Event, Mapping[str, Json]]] = []
     script = ([OPENED, given], *(silence for _ in range(20)), [ended(Outcome.PROMOTED)])
-    follower(WrittenLedger(*script), QuietRuns()).until_end(ignore, within_s=10)
+    follower(WrittenLedger(*script), QuietRuns()).until_end(ignore)
     assert "own run is being started" in capsys.readouterr().err
 
 
 def test_another_releases_rows_are_not_ours() -> None:
     ledger = WrittenLedger([(Event.RELEASE_OPENED, {"run": "run-0", "reason": "x"})])
     done = RunState(type="COMPLETED", name="NothingNew", since=NOW)
-    followed = follower(ledger, QuietRuns(done, message="nothing new landed")).until_end(ignore, within_s=10)
+    followed = follower(ledger, QuietRuns(done, message="nothing new landed")).until_end(ignore)
     assert followed.release is None
     assert followed.reason == "nothing new landed"
 
@@ -153,9 +153,7 @@ def test_following_ends_in_time() -> None:
 
 
 def end_of(*script: Sequence[tuple[Event, Mapping[str, Json]]], runs: QuietRuns) -> Callable[[], int]:
-    return lambda: finish(
-        Surface("release"), MODEL, follower(WrittenLedger(*script), runs).until_end(ignore, within_s=10)
-    )
+    return lambda: finish(Surface("release"), MODEL, follower(WrittenLedger(*script), runs).until_end(ignore))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lockgate.adapters import log_windows_sql as sql
@@ -193,7 +193,7 @@ def test_no_log_at_all_gives_no_summary(world: LogWorld) -> None:
     assert world.summaries() == []
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=12), min_size=1,
                 max_size=4, unique=True), st.sampled_from(["h", "a'b", 'q"[x]*?{y}', "ü n"]))  # fmt: skip
 def test_columns_and_folders_may_be_called_anything(

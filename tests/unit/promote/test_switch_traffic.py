@@ -163,7 +163,7 @@ def test_a_switch_whose_answer_was_lost_is_asked_again_and_verified_once() -> No
     world = World().with_champion()
     world.target.lose_switches = 1
     switch = world.switch()
-    patient = Switch(ledger=switch.ledger, target=switch.target, model=MODEL, readback_requests=3, timeout_s=5)
+    patient = Switch(ledger=switch.ledger, target=switch.target, model=MODEL, readback_requests=3, timeout_s=60)
     switch_traffic(patient, R2, B, why="")
     assert len(world.verified(R2, B)) == 1
     assert world.agrees()

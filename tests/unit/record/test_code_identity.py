@@ -57,7 +57,8 @@ def test_docs_bytecode_and_state_are_not_the_program(project: Path) -> None:
     assert code_identity(project) == before
 
 
-def test_a_commit_is_a_label_and_an_edit_after_it_is_dirty(project: Path) -> None:
+def test_a_commit_is_a_label_and_an_edit_after_it_is_dirty(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockgate.adapters.code_identity._GIT_TIMEOUT_S", 60.0)  # a disk may take its time
     before = code_identity(project)
     _git(project, "init", "-q")
     _git(project, "add", ".")

@@ -71,7 +71,7 @@ class World:
                 public_key=self.root / "keys" / "signing.pub",
                 state=self.root / "state",
                 admin_token_file=self.root / "token",
-                limits=Limits(**limits),
+                limits=Limits(**{"request_timeout_s": 60.0} | limits),  # the machine may stall
             )
             service = Service(options)
             try:

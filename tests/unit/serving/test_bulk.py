@@ -351,7 +351,7 @@ def test_pieces_on_the_way_are_bounded_however_slow_the_scoring_is() -> None:
             yield batch
 
     def score(piece: pa.RecordBatch, first: int) -> tuple[Any, Any]:
-        assert go.wait(10)
+        assert go.wait(60)
         return (first, piece), ()
 
     most = 0

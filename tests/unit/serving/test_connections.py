@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from lockgate.serving.net.connection import Connection
 from lockgate.serving.net.connections import IDLE_TIMEOUT_S, SEND_TIMEOUT_S, Connections
 from lockgate.serving.net.malformed import HEAD_BYTES, HEADERS
+from tests.unit.serving.timeless import Timeless
 
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -89,7 +90,8 @@ class Scene:
 
 
 def run(play: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(asyncio.wait_for(play(), 60))
+    with asyncio.Runner(loop_factory=Timeless) as runner:  # how old a connection is, is for a test to say
+        runner.run(asyncio.wait_for(play(), 60))
 
 
 async def turns() -> None:

@@ -50,7 +50,7 @@ class Store:
         """The models in memory, once the threads that loaded them have ended."""
         for thread in threading.enumerate():
             if thread.name == "load":
-                thread.join(10)
+                thread.join(60)
         return {model.digest for model in self.made}
 
     def collect(self) -> None:

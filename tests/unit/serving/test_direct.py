@@ -109,7 +109,8 @@ class Scene:
         self.root, self.runner, self.asked = root, asyncio.Runner(), 0
         options = ServerOptions(
             environment="sandbox", bundles=root / "bundles", public_key=root / "keys" / "signing.pub",
-            state=root / "state", admin_token_file=root / "token", limits=Limits(**limits),
+            state=root / "state", admin_token_file=root / "token",
+            limits=Limits(**{"request_timeout_s": 60.0} | limits),  # the machine may stall
         )  # fmt: skip
         self.service = self.runner.run(self._service(options))
         self.log = None if access is None else AccessLog(access.append)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import selectors
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from lockgate.serving.net.listening import inherited, listen, listen_shared
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.routing.desired import Desired, DesiredChallenger, already_served
 from lockgate.serving.routing.state import decode_desired, encode_desired
+from tests.unit.serving.timeless import Timeless
 
 A, B = Digest("a" * 64), Digest("b" * 64)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -473,25 +473,11 @@ def test_too_many_inherited_sockets_are_refused() -> None:
         inherited({"LISTEN_FDS": "3", "LISTEN_PID": str(os.getpid())})
 
 
-class Timeless(asyncio.SelectorEventLoop):
-    """A loop whose clock does not run, but goes to what is due next when nothing else is to be done."""
+def test_a_service_manager_is_told_and_children_are_not_told_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's address has room for 107 characters, and a folder may have more
 
-    def __init__(self) -> None:
-        self._now = 0.0
-        loop = self
-
-        class Selector(selectors.DefaultSelector):
-            def select(self, timeout: float | None = None) -> Any:
-                loop._now += timeout or 0.0
-                return super().select(timeout and 0.0)
-
-        super().__init__(Selector())
-
-    def time(self) -> float:
-        return self._now
-
-
-def test_a_service_manager_is_told_and_children_are_not_told_of_it(tmp_path: Path) -> None:
     async def play(manager: ServiceManager) -> None:
         manager.ready()
         keeping = asyncio.ensure_future(manager.keep())
@@ -500,8 +486,8 @@ def test_a_service_manager_is_told_and_children_are_not_told_of_it(tmp_path: Pat
         manager.stopping()
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000", "PATH": "/bin"}
+        listening.bind("notify")
+        environment = {"NOTIFY_SOCKET": "notify", "WATCHDOG_USEC": "60000", "PATH": "/bin"}
         manager = ServiceManager(environment)
         assert environment == {"PATH": "/bin"}
         with asyncio.Runner(loop_factory=Timeless) as runner:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lockgate.core.contract import TaskKind
 from lockgate.core.ids import Digest
 from lockgate.serving.http.app import App, data_app
-from lockgate.serving.options import ServerOptions
+from lockgate.serving.options import Limits, ServerOptions
 from lockgate.serving.routing.desired import Desired
 from lockgate.serving.service import Service
 from tests.server_process import World
@@ -195,6 +195,7 @@ def serving(folder: Path) -> Service:
     options = ServerOptions(
         environment="sandbox", bundles=world.store, public_key=world.root / "keys" / "signing.pub",
         state=folder / "state", admin_token_file=world.root / "token",
+        limits=Limits(request_timeout_s=60.0),  # the machine may stall
     )  # fmt: skip
     digest = Digest(world.bundle(task=TaskKind.MULTICLASS))
 

@@ -26,7 +26,7 @@ def test_two_at_once_run_beside_each_other_and_no_third_thread_is_made() -> None
     async def ask() -> None:
         hands = Hands(2, "hand")
         both = threading.Barrier(2)
-        await asyncio.gather(*(hands.run(both.wait, 10) for _ in range(2)))
+        await asyncio.gather(*(hands.run(both.wait, 60) for _ in range(2)))
         names = await asyncio.gather(*(hands.run(lambda: threading.current_thread().name) for _ in range(20)))
         assert set(names) <= {"hand_0", "hand_1"}
         hands.close()
@@ -38,7 +38,7 @@ def test_who_went_away_costs_nobody_else_an_answer() -> None:
     async def ask() -> None:
         hands = Hands(1, "hand")
         held, ran = threading.Event(), []
-        first = hands.run(held.wait, 10)
+        first = hands.run(held.wait, 60)
         gone = hands.run(ran.append, "gone")
         kept = hands.run(ran.append, "kept")
         gone.cancel()
@@ -55,7 +55,7 @@ def test_closing_waits_for_what_was_taken_though_the_loop_has_ended() -> None:
     held, done = threading.Event(), threading.Event()
 
     def work() -> None:
-        held.wait(10)
+        held.wait(60)
         done.set()
 
     async def ask() -> Hands:

@@ -156,7 +156,7 @@ def test_the_event_loop_turns_while_a_model_is_probed() -> None:
 
     async def meanwhile() -> None:
         probing = asyncio.ensure_future(probe.probe())
-        assert await asyncio.to_thread(sick.running.wait, 10)
+        assert await asyncio.to_thread(sick.running.wait, 60)
         sick.go_on.set()  # reached only if the loop turned
         await probing
 
@@ -227,7 +227,7 @@ def test_probing_goes_on_until_it_is_cancelled() -> None:
 
     async def keep() -> None:
         keeping = asyncio.ensure_future(probe.keep(0.001))
-        assert await asyncio.to_thread(sick.third.wait, 10)
+        assert await asyncio.to_thread(sick.third.wait, 60)
         keeping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await keeping

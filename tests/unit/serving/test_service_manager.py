@@ -5,14 +5,21 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from lockgate.serving.fleet.service_manager import ServiceManager
 
 
-class Listener:
-    """Takes what is said, at an address of its own."""
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's address has room for 107 characters, and a folder may have more
 
-    def __init__(self, folder: Path) -> None:
-        self.address = str(folder / "notify")
+
+class Listener:
+    """Takes what is said, at an address in the folder of the test."""
+
+    def __init__(self) -> None:
+        self.address = "notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.address)
         self.socket.setblocking(False)
@@ -26,8 +33,8 @@ class Listener:
                 return found
 
 
-def test_a_reload_is_told_from_its_beginning_to_its_end_and_only_while_the_server_serves(tmp_path: Path) -> None:
-    listener, during = Listener(tmp_path), list[list[str]]()
+def test_a_reload_is_told_from_its_beginning_to_its_end_and_only_while_the_server_serves() -> None:
+    listener, during = Listener(), list[list[str]]()
     manager = ServiceManager({"NOTIFY_SOCKET": listener.address})
     with listener.socket:
         manager.reload(lambda: during.append([]))  # SIGHUP before anything is loaded must not pass for ready
@@ -47,8 +54,8 @@ def test_a_reload_is_told_from_its_beginning_to_its_end_and_only_while_the_serve
         assert len(during) == 3
 
 
-def test_nobody_says_that_a_hanging_loop_turns(tmp_path: Path) -> None:
-    listener = Listener(tmp_path)
+def test_nobody_says_that_a_hanging_loop_turns() -> None:
+    listener = Listener()
     manager = ServiceManager({"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "30000"})
 
     async def hang() -> tuple[list[str], list[str]]:

@@ -99,7 +99,7 @@ class Shadowing:
         self.wanted = count
         self.enough.clear()
         if len(self.results) < count:
-            await asyncio.wait_for(self.enough.wait(), 10)
+            await asyncio.wait_for(self.enough.wait(), 60)
 
 
 def run(test: Callable[[Shadowing], Any], **options: Any) -> Shadowing:
@@ -144,7 +144,7 @@ def test_copies_that_wait_are_answered_together_each_with_its_own_answer() -> No
     async def test(shadowing: Shadowing) -> None:
         model.gate.opened.clear()
         shadowing.offer(route)
-        await asyncio.to_thread(model.gate.running.wait, 10)
+        await asyncio.to_thread(model.gate.running.wait, 60)
         for number in range(40):
             shadowing.offer(route, amount=float(number))
         model.gate.opened.set()
@@ -163,7 +163,7 @@ def test_two_shadows_do_not_break_up_each_others_batches() -> None:
     async def test(shadowing: Shadowing) -> None:
         models[0].gate.opened.clear()
         shadowing.offer(route)
-        await asyncio.to_thread(models[0].gate.running.wait, 10)
+        await asyncio.to_thread(models[0].gate.running.wait, 60)
         for _ in range(10):
             shadowing.offer(route)
         models[0].gate.opened.set()
@@ -191,7 +191,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None:
     async def test(shadowing: Shadowing) -> None:
         model.gate.opened.clear()
         shadowing.offer(route)
-        await asyncio.to_thread(model.gate.running.wait, 10)
+        await asyncio.to_thread(model.gate.running.wait, 60)
         for _ in range(20):
             shadowing.offer(route)
         assert shadowing.runner.queued_rows == 8
@@ -214,7 +214,7 @@ def test_a_copy_that_the_shadow_refuses_spoils_nobody_elses(values: Mapping[str,
     async def test(shadowing: Shadowing) -> None:
         model.gate.opened.clear()
         shadowing.offer(route)
-        await asyncio.to_thread(model.gate.running.wait, 10)
+        await asyncio.to_thread(model.gate.running.wait, 60)
         for each in ({}, values, {}):
             shadowing.offer(route, **each)
         model.gate.opened.set()
@@ -307,7 +307,7 @@ def test_closing_waits_a_while_and_no_longer_for_a_shadow_that_hangs() -> None:
 
     async def test(shadowing: Shadowing) -> None:
         shadowing.offer(route)
-        await asyncio.to_thread(model.gate.running.wait, 10)
+        await asyncio.to_thread(model.gate.running.wait, 60)
         shadowing.offer(route)
         shadowing.runner.close()
         assert not model.gate.ended.is_set()
