@@ -127,6 +127,7 @@ class SyncedLog:
             segment = Segment(self._folder, worker=self._worker, number=self._opened, opener=self._opener)
             self._segment = segment
             sync(self._folder)
+            sync(self._folder.parent)  # which may have it since just now
         size = segment.size
         try:
             segment.write([group])
