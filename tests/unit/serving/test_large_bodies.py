@@ -181,6 +181,24 @@ def test_no_more_large_bodies_are_read_at_once_than_are_answered(app: App) -> No
     assert not app.in_flight
 
 
+def test_large_labels_that_wait_for_the_disk_hold_up_no_large_request(app: App) -> None:
+    held = threading.Event()
+
+    async def meanwhile() -> tuple[int, list[int]]:
+        labels = app._service.labels
+        labels._disk.submit(held.wait)  # a disk that takes its time
+        said = b'{"labels":[%s]}' % b",".join([b'{"prediction_id":"a-1","label":1}'] * 9000)
+        waiting = [asyncio.ensure_future(ask(app, LABELS, {}, said)) for _ in range(3)]
+        try:
+            status, *_ = await asyncio.wait_for(ask(app, *WHOLE["csv"][:3]), 60)
+            assert not any(each.done() for each in waiting)
+        finally:
+            held.set()
+        return status, [status for status, *_ in await asyncio.gather(*waiting)]
+
+    assert RUNNER.run(meanwhile()) == (200, [200] * 3)
+
+
 def test_looks_for_garbage_come_back_after_the_last_of_several_readers_and_a_refusal_keeps_nothing() -> None:
     async def read() -> list[bool]:
         hands = Hands(2, "hand")

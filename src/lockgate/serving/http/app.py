@@ -160,7 +160,8 @@ class App:
         self.in_flight += 1
         try:
             request.body = await self._read(receive, request)
-            if len(request.body) < LARGE_BYTES:
+            # what is only kept may wait for the disk, and the models for nobody's disk
+            if len(request.body) < LARGE_BYTES or not route.answers:
                 return await handle(self._service, request)
             async with self._large:
                 return await handle(self._service, request)
