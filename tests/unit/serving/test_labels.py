@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,30 @@ def test_every_caller_of_a_group_is_told_that_it_failed_and_the_next_group_is_ta
         log.close()
 
     asyncio.run(tell())
+
+
+def test_a_disk_that_stands_still_is_waited_for_so_long_and_what_it_takes_later_is_kept(tmp_path: Path) -> None:
+    class Patience(LabelLog):
+        within_s = 0.05
+
+    held = threading.Event()
+
+    async def tell() -> int:
+        log = Patience(tmp_path)
+        log._disk.submit(held.wait)
+        with pytest.raises(
+            RequestRefused, match="did not take the labels within 0.05 s and may yet: send the same"
+        ) as no:
+            await log.add([Label("p-1", 1)])
+        assert no.value.reason is Reason.OVERLOADED
+        log.within_s = 60.0
+        held.set()
+        await log.add([Label("p-1", 1)])
+        log.close()
+        return log.accepted
+
+    assert asyncio.run(tell()) == 2
+    assert [each.prediction_id for each in stored(tmp_path)] == ["p-1", "p-1"]  # which the archive counts as one
 
 
 def test_too_many_that_wait_for_the_disk_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

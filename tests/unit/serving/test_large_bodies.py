@@ -6,6 +6,7 @@ import gzip
 import json
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -197,6 +198,26 @@ def test_large_labels_that_wait_for_the_disk_hold_up_no_large_request(app: App) 
         return status, [status for status, *_ in await asyncio.gather(*waiting)]
 
     assert RUNNER.run(meanwhile()) == (200, [200] * 3)
+
+
+def test_however_many_labels_wait_for_the_disk_rows_are_answered(app: App) -> None:
+    held = threading.Event()
+    said, row = b'{"labels":[{"prediction_id":"a-1","label":1}]}', json.dumps({"dataframe_records": [ROW]}).encode()
+
+    async def meanwhile() -> tuple[int, list[int]]:
+        app._service.labels._disk.submit(held.wait)  # a disk that takes its time
+        waiting = [asyncio.ensure_future(ask(app, LABELS, {}, said)) for _ in range(600)]
+        try:
+            await asyncio.sleep(0)
+            status, *_ = await asyncio.wait_for(ask(app, INVOKE, {}, row), 60)
+        finally:
+            held.set()
+        return status, [status for status, *_ in await asyncio.gather(*waiting)]
+
+    status, told = RUNNER.run(meanwhile())
+    assert status == 200
+    assert Counter(told) == {200: 128, 503: 472}
+    assert not (app.kept or app.in_flight)
 
 
 def test_looks_for_garbage_come_back_after_the_last_of_several_readers_and_a_refusal_keeps_nothing() -> None:

@@ -7,12 +7,13 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from lockgate.errors import BadInput, IntegrityError, LedgerConflict, LockgateError
 from lockgate.serving.http import about, status_page
 from lockgate.serving.http.access_log import AccessLog, Entry
+from lockgate.serving.http.body_reader import BodyReader, Gone, Message, Receive
 from lockgate.serving.http.compression import ACCEPT_ENCODING, CONTENT_ENCODING, LARGE_AT_ONCE, TAKEN, Compression
 from lockgate.serving.http.direct import DirectInfer
 from lockgate.serving.http.handling import (
@@ -21,6 +22,7 @@ from lockgate.serving.http.handling import (
     STATUS,
     TRACE_PARENT,
     Dispatch,
+    Handler,
     Headers,
     Request,
     Response,
@@ -30,10 +32,8 @@ from lockgate.serving.http.handling import (
     error_response,
 )
 from lockgate.serving.http.json_body import LARGE_BYTES
-from lockgate.serving.http.read_deadline import ReadDeadline
 from lockgate.serving.model.bundle import UnknownBundle
 from lockgate.serving.model.fence import ModelFailed
-from lockgate.serving.options import Limits
 from lockgate.serving.protocols import feedback, invocations, labels, v2
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
@@ -41,14 +41,13 @@ from lockgate.serving.service import Service
 logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = Mapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 DATA_ROUTES: Final = about.described(
     (*v2.ROUTES, *invocations.ROUTES, *labels.ROUTES, *feedback.ROUTES, *about.ROUTES, *status_page.ROUTES)
 )
 _NO_PARAMS: Final[Mapping[str, str]] = {}
+_KEPT_PART: Final = 4  # ours: of the requests in flight, so many more may wait for the disk
 _RETRY_AFTER: Final[Headers] = ((b"retry-after", b"1"),)
 _MORE_OF_REASON: Final[Mapping[Reason, Headers]] = {
     Reason.OVERLOADED: _RETRY_AFTER,
@@ -68,16 +67,13 @@ _STATUS_OF: Final[Mapping[type[Exception], int]] = {
 """Status by error, the more particular first; a refusal has its reason's, anything else is the server's fault."""
 
 
-class _Gone(Exception):
-    """The caller went away."""
-
-
 class App:
     """One port's application.
 
     Attributes:
         responses: Answers by status.
-        in_flight: Requests of limited routes that are being answered.
+        in_flight: Requests of limited routes that are being answered with rows.
+        kept: Those that are answered when the disk holds what they say.
         direct: Answers the commonest requests without a task; None: there is no such way.
     """
 
@@ -97,17 +93,17 @@ class App:
             access_log: Takes a line an answer; None: nothing does.
         """
         self.responses: Counter[int] = Counter()
-        self.in_flight = 0
+        self.in_flight = self.kept = 0
         self._unanswered = 0
         self.direct: DirectInfer | None = None
         self._service = service
         self._dispatch = Dispatch(routes)
         self._authorize = authorize
         self._access_log = access_log
-        self._limits: Limits = service.options.limits
-        self._most_in_flight = self._limits.in_flight
-        self._deadline = ReadDeadline(self._limits.read_timeout_s)
-        self._compression = Compression(self._limits)
+        limits = service.options.limits
+        self._most_in_flight, self._most_kept = limits.in_flight, max(1, limits.in_flight // _KEPT_PART)
+        self._body = BodyReader(limits)
+        self._compression = Compression(limits)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +113,7 @@ class App:
         request = Request(_NO_PARAMS, scope["query_string"], asked, b"", started, None, scope.get(CHOICE))
         try:
             response = await self._answer(scope, request, receive)
-        except _Gone:
+        except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the one seam: whatever it is, the caller gets an answer
             response = self.failed(error, scope, asked)
@@ -153,57 +149,32 @@ class App:
             handle = self._compression.around(handle, request.headers)
         if not route.limited:
             if route.body is not None:
-                request.body = await self._read(receive, request)
+                request.body = await self._body.read(receive, request.headers, request.started)
             return await handle(self._service, request)
+        if not route.answers:
+            return await self._keep(handle, request, receive)
         if self.in_flight >= self._most_in_flight:
             raise refuse(Reason.OVERLOADED, f"{self.in_flight} requests are being answered already; try again later")
         self.in_flight += 1
         try:
-            request.body = await self._read(receive, request)
-            # what is only kept may wait for the disk, and the models for nobody's disk
-            if len(request.body) < LARGE_BYTES or not route.answers:
+            request.body = await self._body.read(receive, request.headers, request.started)
+            if len(request.body) < LARGE_BYTES:
                 return await handle(self._service, request)
             async with self._large:
                 return await handle(self._service, request)
         finally:
             self.in_flight -= 1
 
-    async def _read(self, receive: Receive, request: Request) -> bytes:
-        """Read the body, within the limits on size and time."""
-        headers = request.headers
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None and coding.lower() != b"chunked":
-            raise refuse(
-                Reason.UNSUPPORTED_MEDIA, f"transfer-encoding {coding.decode('latin-1')!r}: send it plain, or chunked"
-            )
-        announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._limits.body_bytes:
-            raise self._too_large()
+    async def _keep(self, handle: Handler, request: Request, receive: Receive) -> Response:
+        """Have the disk hold what a request says: however many wait for it, no model's answer does."""
+        if self.kept >= self._most_kept:
+            raise refuse(Reason.OVERLOADED, f"{self.kept} requests wait for the disk already; try again later")
+        self.kept += 1
         try:
-            message = await self._deadline.read(receive(), request.started)
-            body: bytes = message.get("body", b"")
-            if message["type"] == "http.request" and not message["more_body"] and len(body) <= self._limits.body_bytes:
-                return body  # the common case: one piece
-            return await self._read_rest(receive, message, request.started)
-        except TimeoutError as late:
-            seconds = self._limits.read_timeout_s
-            raise refuse(Reason.READ_TIMEOUT, f"the body did not arrive in {seconds:g} s") from late
-
-    async def _read_rest(self, receive: Receive, message: Message, started: float) -> bytes:
-        pieces, size = [message.get("body", b"")], len(message.get("body", b""))
-        while True:
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            if size > self._limits.body_bytes:
-                raise self._too_large()
-            if not message["more_body"]:
-                return b"".join(pieces)
-            message = await self._deadline.read(receive(), started)
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-
-    def _too_large(self) -> RequestRefused:
-        return refuse(Reason.BODY_TOO_LARGE, f"the body is larger than the {self._limits.body_bytes} bytes taken")
+            request.body = await self._body.read(receive, request.headers, request.started)
+            return await handle(self._service, request)
+        finally:
+            self.kept -= 1
 
     def failed(self, error: Exception, scope: Scope, asked: Mapping[bytes, bytes]) -> Response:
         """Return what a caller is told of an error; what is not its own fault is logged and counted."""
@@ -288,5 +259,5 @@ def data_app(service: Service, access_log: AccessLog | None = None) -> App:
     app = App(service, DATA_ROUTES, None, access_log)
     app.direct = DirectInfer(app, service)
     service.metrics.responses = app.responses
-    service.metrics.watch("lockgate_in_flight", "Requests being answered.", lambda: app.in_flight)
+    service.metrics.watch("lockgate_in_flight", "Requests being answered.", lambda: app.in_flight + app.kept)
     return app

@@ -114,7 +114,7 @@ class FeedbackLog(SyncedLog):
         """Keep feedback; when this returns, it survives a power cut.
 
         Raises:
-            RequestRefused: Too much waits for the disk.
+            RequestRefused: Too much waits for the disk; or it took too long, and may keep it yet.
             OSError: The disk did not take it; none of it was kept.
         """
         now = virtual_time.now()

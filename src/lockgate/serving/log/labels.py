@@ -96,7 +96,7 @@ class LabelLog(SyncedLog):
         """Keep labels; when this returns, they survive a power cut.
 
         Raises:
-            RequestRefused: Too many wait for the disk.
+            RequestRefused: Too many wait for the disk; or it took too long, and may keep them yet.
             OSError: The disk did not take them; none of them was kept.
         """
         await self.keep(_lines(labels), len(labels))

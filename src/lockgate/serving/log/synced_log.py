@@ -34,7 +34,10 @@ class SyncedLog:
     Attributes:
         accepted: Lines that the disk holds.
         errors: Times it did not take them.
+        within_s: How long a caller waits for the disk at most, in seconds.
     """
+
+    within_s: float = 30.0  # ours: as long as taking an answer may; a disk that is well takes milliseconds
 
     def __init__(  # noqa: PLR0913 - half have defaults that only tests change
         self,
@@ -78,7 +81,7 @@ class SyncedLog:
             lines: How many they are.
 
         Raises:
-            RequestRefused: Too many wait for the disk.
+            RequestRefused: Too many wait for the disk; or it took too long, and may keep them yet.
             OSError: The disk did not take them; none of them was kept.
         """
         if self._waiting and self._waiting_bytes + len(data) > self._queue_bytes:
@@ -91,7 +94,15 @@ class SyncedLog:
         kept = self._next
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_groups())
-        await asyncio.shield(kept)  # others wait for the same group
+        try:
+            await asyncio.wait_for(asyncio.shield(kept), self.within_s)  # others wait for the same group
+        except TimeoutError:
+            if kept.done():  # the disk's own, as a network's is
+                raise
+            raise refuse(
+                Reason.OVERLOADED,
+                f"the disk did not take the {self._what} within {self.within_s:g} s and may yet: send the same again",
+            ) from None
 
     async def _write_groups(self) -> None:
         """Write what waits, group by group, until nothing does."""

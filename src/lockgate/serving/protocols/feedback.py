@@ -87,7 +87,7 @@ ROUTES: Final = (
             408: "The body did not arrive in time.",
             413: "The body or the number of entries is above the limit.",
             415: "The body is not JSON.",
-            503: "The disk did not take it, or too much waits; none was kept, send it again.",
+            503: "The disk did not take it, took too long, or too much waits: send the same again.",
         },
         body="Feedback",
         returns="FeedbackAccepted",

@@ -107,7 +107,7 @@ ROUTES: Final = (
             408: "The body did not arrive in time.",
             413: "The body or the number of labels is above the limit.",
             415: "The body is neither JSON nor one JSON object a line.",
-            503: "The disk did not take them, or too many wait; none was kept, send them again.",
+            503: "The disk did not take them, took too long, or too many wait: send the same again.",
         },
         body="Labels",
         returns="LabelsAccepted",
