@@ -5,13 +5,15 @@ import socket
 import time
 from typing import Any
 
+import pytest
 import uvloop
 
 from lockgate.serving.http.app import App
+from lockgate.serving.net import connections
 from lockgate.serving.net.connections import Connections
 from lockgate.serving.net.exchange import Exchange
 from lockgate.serving.net.listening import listen
-from lockgate.serving.net.port import GRACE_S, Port
+from lockgate.serving.net.port import GRACE_S, READ_S, Port
 
 REQUEST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -92,6 +94,34 @@ def test_what_was_sent_while_the_process_was_too_busy_to_read_it_is_answered_bef
     assert answered.startswith(b"HTTP/1.1 200")
     assert b"connection: close\r\n" in answered
     assert everything
+
+
+def test_a_caller_that_has_just_come_may_still_ask_and_one_that_came_long_ago_without_asking_may_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def end_with_one_that_has_not_asked(first_s: float) -> bytes:
+        monkeypatch.setattr(connections, "FIRST_S", first_s)
+        scene = Scene()
+        with listen("127.0.0.1", 0, "--port") as listener:
+            await scene.port.listen({0: listener})
+            caller = socket.create_connection(listener.getsockname(), timeout=30)
+        with caller:
+            while not scene.port.connections.open:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(READ_S)
+            ending = await scene.begin_ending()
+            if not first_s:
+                assert await ending
+                return caller.recv(4096)
+            await asyncio.sleep(2 * GRACE_S)
+            caller.sendall(REQUEST)
+            assert await ending
+            return caller.recv(4096)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answered = runner.run(end_with_one_that_has_not_asked(600.0))
+        assert answered.startswith(b"HTTP/1.1 200")
+        assert b"connection: close\r\n" in answered
+        assert runner.run(end_with_one_that_has_not_asked(0.0)) == b""
 
 
 def test_the_beginning_of_a_request_alone_does_not_keep_a_port_from_ending() -> None:

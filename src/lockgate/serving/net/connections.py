@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SWEEP_S: Final = 1.0
 IDLE_TIMEOUT_S: Final = 75.0  # longer than the usual pools of callers and proxies, so that they close first
 SEND_TIMEOUT_S: Final = 30.0  # ours: 16 MB at 5 Mbit/s; a caller that takes longer keeps others from being answered
+FIRST_S: Final = 2.0  # ours: so old is a connection that a stop closes unasked; who opened it is about to ask
 EVICT_AFTER_S: Final = 1.0  # the youngest that may be given up for another: an honest caller has asked by then
 SPARE_FILES: Final = 256  # ours: descriptors for bundles, logs, channels
 
@@ -142,16 +143,19 @@ class Connections:
         """Close the connections on which nothing is being answered; the others close after their answer.
 
         Returns:
-            Whether that is all of them: False where a caller has sent what this busy process has not read yet, which is
-            to be answered first; ask again.
+            Whether that is all of them: False where a caller has sent what this busy process has not read yet, or has
+            only just come and not asked, which are to be answered first; ask again.
         """
         if not self.open:
             self.none_open.set()
         self._drop_handshakes()
-        unread = [each for each in self._each() if _unread(each.transport)]
-        for connection in self.state.connections - set(unread):
+        opened_before = asyncio.get_running_loop().time() - FIRST_S
+        to_answer = [
+            each for each in self._each() if (each.silent and each.opened > opened_before) or _unread(each.transport)
+        ]
+        for connection in self.state.connections - set(to_answer):
             connection.shutdown()
-        return not unread
+        return not to_answer
 
     def drop_all(self) -> None:
         """Drop every connection, answered or not."""
