@@ -246,7 +246,7 @@ def _next_steps(surface: Surface, services: Services, model: ModelName, *, stopp
     batches = services.spec(model).data.sample_batches
     upcoming = batches[min(taken, len(batches) - 1)] if batches else "BATCH"
     surface.say("\nWhat to try next", "bold")
-    why = ("read why not, and what to do first", "read why it was let in")[not stopped]
+    why = "read why not, and what to do first" if stopped else "read why it was let in"
     again = [("then try again", f"lockgate release --model {model}")] if stopped else []
     for what, line in (
         (why, f"lockgate explain {_last_release(services, model)}"),
