@@ -64,7 +64,8 @@ class Front:
         service: Any = SimpleNamespace(metrics=self.metrics, options=SimpleNamespace(limits=limits))
         described: dict[str, Any] = {"handler": handle, "summary": "x", "responses": {200: "x"}}
         routes = [
-            Route(method="POST", path="/ask", body="B", limited=True, **described),
+            Route(method="POST", path="/ask", body="B", limited=True, answers=True, **described),
+            Route(method="POST", path="/keep", body="B", limited=True, **described),
             Route(method="POST", path="/tell", body="B", **described),
             Route(method="GET", path="/page", **described),
         ]
@@ -232,12 +233,17 @@ def test_above_the_limit_requests_are_refused_while_others_are_answered() -> Non
         assert front.app.in_flight == 2
         refused = await front.ask("/ask")
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        asked.append(asyncio.ensure_future(front.ask("/keep")))  # has room of its own, a quarter as much, at least one
+        await asyncio.sleep(0)
+        assert (front.app.in_flight, front.app.kept) == (2, 1)
+        refused = await front.ask("/keep")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         go_on.set()
         assert (await front.ask("/page", method="GET")).status == 200  # not limited
-        assert [each.status for each in await asyncio.gather(*asked)] == [200, 200]
+        assert [each.status for each in await asyncio.gather(*asked)] == [200] * 3
 
     RUNNER.run(crowd())
-    assert front.app.in_flight == 0
+    assert (front.app.in_flight, front.app.kept) == (0, 0)
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------
