@@ -70,7 +70,7 @@ def full_disk(root: Path, *, load_s: float, past_the_bound: bool = False) -> Fin
             room = time.monotonic()
             _wait(server, "lockgate_log_queued_rows", 0)
             found.figures["all written after there was room s"] = round(time.monotonic() - room, 2)
-            dropped = _value(server, DROPPED)
+            dropped = server.metric(DROPPED)
             found.expect(_heard(server, "is written again"), "the log does not say that it is written again")
             found.expect(
                 server.route(2, second, first).status_code == 200, "a change is refused although there is room"
@@ -96,12 +96,12 @@ def _hold_full(server: Server, found: Finding, load_s: float, began: float, *, p
     most_rows = most_bytes = growth = 0.0
     end = time.monotonic() + load_s
     latest = end + (DROPS_WITHIN_S if past_the_bound else 0)
-    while time.monotonic() < end or (_value(server, DROPPED) == 0 and time.monotonic() < latest):
-        most_rows = max(most_rows, _value(server, "lockgate_log_queued_rows"))
-        most_bytes = max(most_bytes, _value(server, "lockgate_log_queued_bytes"))
+    while time.monotonic() < end or (server.metric(DROPPED) == 0 and time.monotonic() < latest):
+        most_rows = max(most_rows, server.metric("lockgate_log_queued_rows"))
+        most_bytes = max(most_bytes, server.metric("lockgate_log_queued_bytes"))
         growth = max(growth, process.memory_info().rss - before)
         time.sleep(0.1)
-    found.expect(not past_the_bound or _value(server, DROPPED), "the bound was not reached: too little load")
+    found.expect(not past_the_bound or server.metric(DROPPED), "the bound was not reached: too little load")
     said = _heard(server, "the prediction log cannot be written")
     found.expect(said, "the log does not say that it cannot be written")
     allowed = 1 + (time.monotonic() - began) / COMPLAIN_EVERY_S + past_the_bound
@@ -144,17 +144,11 @@ def _fill(filler: Path) -> None:
             pass
 
 
-def _value(server: Server, name: str) -> float:
-    """Return the sum of a metric's samples; some are counted by why."""
-    page = server.client.get("/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in page if line.startswith((name + " ", name + "{")))
-
-
 def _wait(server: Server, name: str, wanted: float) -> None:
     """Wait until a counter has reached a number, or a queue has become empty."""
     end = time.monotonic() + SOON_S
     while time.monotonic() < end:
-        value = _value(server, name)
+        value = server.metric(name)
         if value == 0 if wanted == 0 else value >= wanted:
             return
         time.sleep(0.05)

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar, TypeVarTuple
 
+from lockgate.serving.http.handling import Request
+from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.refusals import RequestRefused, refuse
 from lockgate.serving.service import Service
 
@@ -44,6 +46,11 @@ class _Looks:
 
 
 _LOOKS: Final = _Looks()
+
+
+async def read_body(service: Service, request: Request, read: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Return what `read` makes of a request's body, beside the event loop where that is large; raises as it does."""
+    return read(*args) if len(request.body) < LARGE_BYTES else await apart(service, read, *args)
 
 
 async def apart(service: Service, read: Callable[[*Ts], T], *args: *Ts) -> T:

@@ -12,7 +12,7 @@ from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.http.json_marks import check_separators
 from lockgate.serving.log.feedback import FEEDBACK_AT_MOST, VERDICTS, Feedback
 from lockgate.serving.log.synced_log import year_problem
-from lockgate.serving.protocols.apart import apart
+from lockgate.serving.protocols.apart import read_body
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
@@ -35,8 +35,7 @@ async def feedback(service: Service, request: Request) -> Response:
     """Take feedback; answered when the disk holds it."""
     service.authorize_feedback(request.header(b"authorization"))
     request.expect_json()
-    large = len(request.body) >= LARGE_BYTES
-    said = await apart(service, parse, request.body) if large else parse(request.body)
+    said = await read_body(service, request, parse, request.body)
     await service.feedback.add(said)
     return json_response({"accepted": len(said)})
 

@@ -7,8 +7,7 @@ from typing import Final
 
 from lockgate import __version__
 from lockgate.serving.http.handling import Headers, Request, Response, Route, error_response, json_response
-from lockgate.serving.http.json_body import LARGE_BYTES
-from lockgate.serving.protocols.apart import apart
+from lockgate.serving.protocols.apart import read_body
 from lockgate.serving.protocols.arrow import (
     ARROW_GIVEN,
     ARROW_TAKEN,
@@ -30,16 +29,14 @@ async def invocations(service: Service, request: Request) -> Response:
     """Answer rows in MLflow's form."""
     authorize(service, request)
     model, limits = _asked_model(request.query), service.options.limits
-    large = len(request.body) >= LARGE_BYTES
     if is_arrow(request):
         asked = Invocation(await read_columns(request, limits))
     else:
-        asked = await apart(service, _read, request, limits.rows) if large else _read(request, limits.rows)
+        asked = await read_body(service, request, _read, request, limits.rows)
     columns = asked.columns
     choice = choose(service, request, model, columns)
     if request.media_type == CSV:
-        encoder = choice.arm.model.encoder
-        columns = await apart(service, typed, encoder, columns) if large else typed(encoder, columns)
+        columns = await read_body(service, request, typed, choice.arm.model.encoder, columns)
     prediction, headers = await predict(service, request, choice, columns, explain=asked.explain)
     if is_arrow(request) and wants_arrow(request):
         return arrow_response(prediction, headers)

@@ -12,7 +12,7 @@ from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.http.json_marks import check_separators
 from lockgate.serving.log.labels import LABELS_AT_MOST, Label
 from lockgate.serving.log.synced_log import year_problem
-from lockgate.serving.protocols.apart import apart
+from lockgate.serving.protocols.apart import read_body
 from lockgate.serving.refusals import Reason, RequestRefused, refuse
 from lockgate.serving.service import Service
 
@@ -32,9 +32,7 @@ _LINES = msgspec.json.Decoder(Label)
 async def labels(service: Service, request: Request) -> Response:
     """Take labels; answered when the disk holds them."""
     service.authorize(request.header(b"authorization"), "labels")
-    large = len(request.body) >= LARGE_BYTES
-    body, kind = request.body, request.media_type
-    told = await apart(service, parse, body, kind) if large else parse(body, kind)
+    told = await read_body(service, request, parse, request.body, request.media_type)
     await service.labels.add(told)
     return json_response({"accepted": len(told)})
 

@@ -10,10 +10,9 @@ from typing import Final
 
 from lockgate import __version__
 from lockgate.serving.http.handling import Request, Response, Route, error_response, json_response
-from lockgate.serving.http.json_body import LARGE_BYTES
 from lockgate.serving.model.columns import Columns
 from lockgate.serving.model.dataplane import ServedModel
-from lockgate.serving.protocols.apart import apart
+from lockgate.serving.protocols.apart import read_body
 from lockgate.serving.protocols.arrow import (
     ARROW_GIVEN,
     ARROW_TAKEN,
@@ -107,8 +106,7 @@ async def infer(service: Service, request: Request) -> Response:
         if wants_arrow(request):
             return arrow_response(prediction, headers)
         return infer_response(prediction, EVERYTHING, headers)
-    large = len(request.body) >= LARGE_BYTES
-    asked, columns = await apart(service, _read, service, request) if large else _read(service, request)
+    asked, columns = await read_body(service, request, _read, service, request)
     choice = choose(service, request, model, columns)
     form_of(choice.arm.model).check(asked)
     prediction, headers = await predict(service, request, choice, columns, explain=asked.explain)
